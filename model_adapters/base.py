@@ -1,0 +1,252 @@
+"""What all adapters share: an lm-eval model that answers `generate_until` by searching with another lm-eval model."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM, CacheHook
+from lm_eval.utils import simple_parse_args_string
+from tqdm import tqdm
+
+from tts_eval.journal import Journal, Record
+from tts_eval.model_adapters.answer import Answer
+from tts_eval.model_adapters.arguments import (
+    REQUIRED,
+    Argument,
+    number,
+    one_of,
+    parameters_of,
+    split_arguments,
+    text,
+    whole,
+)
+from tts_eval.model_adapters.engines import base_class, build_base, build_engine
+from tts_eval.model_adapters.files import claim_cache, open_journal, output_folder
+from tts_eval.model_adapters.records import Question, answer_of, question_of, questions_of, record_of
+from tts_eval.scheduler import Scheduler
+from tts_eval.selection import AGGREGATIONS, SELECTIONS
+from tts_eval.types import Decoding, Search, Usage
+
+
+_DEFAULTS = Decoding()
+
+
+class SearchLM(LM):
+    """Wraps a base model with a search; every subclass is one strategy.
+
+    Attributes:
+        NAME: The strategy's name in journals.
+        ARGUMENTS: What it takes from `--model_args`; everything else is the base model's.
+    """
+
+    NAME: ClassVar[str]
+    ARGUMENTS: ClassVar[Mapping[str, Argument]] = {
+        "base": Argument(str, "hf"),
+        "budget": Argument(whole(1), REQUIRED),
+        "temperature": Argument(number(0), _DEFAULTS.temperature),
+        "seed": Argument(whole(0), _DEFAULTS.seed),
+        "step_delimiter": Argument(text, _DEFAULTS.step_delimiter),
+        "aggregation": Argument(one_of(*AGGREGATIONS), "last"),
+        "selection": Argument(one_of(*SELECTIONS), "majority"),
+        "answer_fallback": Argument(one_of("answer_is", "last_number"), None),
+        "journal": Argument(text, None),
+    }
+
+    def __init__(self, model_args: Mapping[str, Any], additional: Mapping[str, Any] | None = None):
+        """Makes the base model.
+
+        Args:
+            model_args: Everything of `--model_args`: ours, and the base's untouched.
+            additional: What lm-eval adds for the base model: batch size and device.
+
+        Raises:
+            TtsEvalError: If an argument is wrong or the base model can't be made.
+        """
+        super().__init__()
+        self._model_args = dict(model_args)
+        self._base_name = str(model_args.get("base", self.ARGUMENTS["base"].default))
+        known = parameters_of(base_class(self._base_name))
+        self.arguments, self._base_arguments = split_arguments(model_args, self.ARGUMENTS, known)
+        self._base = build_base(self._base_name, self._base_arguments, additional)
+        batch_size = str((additional or {}).get("batch_size"))
+        # lm-eval's default of 1 can't be told from a wish for 1, and would make every run crawl.
+        self._max_rows = int(batch_size) if batch_size.isdecimal() and int(batch_size) > 1 else None
+        self._usage = Usage()
+
+    @classmethod
+    def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None) -> SearchLM:
+        """Makes the adapter from a dict of arguments, as the `lm_eval` command does."""
+        return cls(arg_dict, additional_config)
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> SearchLM:
+        """Makes the adapter from `key=value,key=value`, as `simple_evaluate` does."""
+        return cls(simple_parse_args_string(arg_string), additional_config)
+
+    @abstractmethod
+    def search(self) -> Search:
+        """A fresh search for one problem."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the candidates of a run: two runs that differ in it may not share a journal or a cache."""
+        parameters = ("temperature", "step_delimiter", "answer_fallback")
+        identity = {
+            "model": {"base": self._base_name, **self._base_arguments},
+            "verifier": None,
+            "strategy": {"name": self.NAME, **{name: self.arguments[name] for name in parameters}},
+            "budget": self.arguments["budget"],
+            "seed": self.arguments["seed"],
+        }
+        return identity | ({"shard": f"{self.rank} of {self.world_size}"} if self.world_size > 1 else {})
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Searches for all requests' problems at once; what the journal holds already is not computed again.
+
+        Args:
+            requests: Requests of any number of tasks; only their prompts and generation arguments are looked at.
+            disable_tqdm: Hides the progress bar.
+
+        Returns:
+            An `Answer` for each request.
+        """
+        questions = questions_of(requests)
+        answers: dict[tuple[str, str], Answer] = {}
+        with ExitStack() as stack:
+            journals = self._open_journals(list(questions.values()), stack)
+            for key, question in questions.items():
+                journal = journals.get(question.task)
+                if journal is not None and question.problem.uid in journal.records:
+                    answers[key] = self._answer(journal.records[question.problem.uid])
+            missing = [question for key, question in questions.items() if key not in answers]
+            for question, record in self._search_all(missing, len(answers), disable_tqdm):
+                if question.task in journals:
+                    journals[question.task].append(record)
+                answers[question.key] = self._answer(record)
+                self.cache_hook.add_partial("generate_until", question.arguments, answers[question.key])
+        return [answers[question_of(request).key] for request in requests]
+
+    def _open_journals(self, questions: list[Question], stack: ExitStack) -> dict[str, Journal]:
+        folder = output_folder(self._model_args)
+        journals = {}
+        for task in sorted({question.task for question in questions}):
+            of_task = [question for question in questions if question.task == task]
+            journal = open_journal(self.arguments["journal"], folder, task, self.identity(), of_task)
+            if journal is not None:
+                journals[task] = stack.enter_context(journal)
+        return journals
+
+    def _search_all(
+        self, questions: list[Question], done: int, disable_tqdm: bool
+    ) -> Iterator[tuple[Question, Record]]:
+        """Runs a search for each question; yields them as they are done."""
+        decoding = Decoding(*(self.arguments[name] for name in ("temperature", "seed", "step_delimiter")))
+        engine = build_engine(self._base_name, self._base, decoding, self._max_rows)
+        for question in questions:
+            engine.check(question.problem)
+        by_problem = {id(question.problem): question for question in questions}
+        bar = tqdm(
+            total=done + len(questions),
+            initial=done,
+            desc=f"{self.NAME}, N={self.arguments['budget']}",
+            unit="problem",
+            disable=disable_tqdm,
+        )
+        with bar:
+            for finished in Scheduler(engine).run((question.problem, self.search()) for question in questions):
+                if engine.tokens_written is not None:
+                    bar.set_postfix_str(f"{engine.tokens_written:,} tokens")
+                if finished is not None:
+                    problem, outcome, usage = finished
+                    question = by_problem[id(problem)]
+                    bar.update()
+                    yield question, record_of(question, outcome, usage, self.identity())
+
+    def _answer(self, record: Record) -> Answer:
+        self._usage += record.usage
+        return answer_of(record, self.arguments["selection"], self.arguments["aggregation"])
+
+    def set_cache_hook(self, cache_hook: CacheHook) -> None:
+        """Takes lm-eval's cache, which keys on prompts alone.
+
+        Raises:
+            TtsEvalError: If the cache holds the answers of another run.
+        """
+        late = {name: self.arguments[name] for name in ("selection", "aggregation")}
+        claim_cache(cache_hook, {**self.identity(), **late})
+        super().set_cache_hook(cache_hook)
+
+    def get_model_info(self) -> dict[str, Any]:
+        """The base model's information, if it gives any, and what the whole run cost."""
+        # An optional method in lm-eval: only some of its models have it.
+        info: dict[str, Any] = getattr(self._base, "get_model_info", dict)()
+        return {**info, "tts_eval": {**self.identity(), "usage": asdict(self._usage)}}
+
+    # Everything below is the base model's own.
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """The base model's."""
+        return self._base.loglikelihood(requests)
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """The base model's."""
+        return self._base.loglikelihood_rolling(requests)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The base model's."""
+        return self._base.apply_chat_template(chat_history, add_generation_prompt=add_generation_prompt)
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """The base model's."""
+        return self._base.chat_template(chat_template)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The base model's."""
+        return self._base.tokenizer_name
+
+    @property
+    def tokenizer(self) -> Any:
+        """The base model's."""
+        return self._base.tokenizer
+
+    @property
+    def max_length(self) -> int:
+        """The base model's."""
+        return self._base.max_length
+
+    @property
+    def eot_token_id(self) -> int:
+        """The base model's."""
+        return self._base.eot_token_id
+
+    @property
+    def device(self) -> Any:
+        """The base model's."""
+        return self._base.device
+
+    @property
+    def rank(self) -> int:
+        """The base model's."""
+        return self._base.rank
+
+    @property
+    def world_size(self) -> int:
+        """The base model's."""
+        return self._base.world_size
+
+    def all_gather(self, tensor: Any) -> Any:
+        """The base model's."""
+        return self._base.all_gather(tensor)
+
+    def gather_object(self, obj: Any, dst: int = 0) -> Any:
+        """The base model's."""
+        return self._base.gather_object(obj, dst)
+
+    def barrier(self) -> None:
+        """The base model's."""
+        self._base.barrier()

@@ -1,0 +1,121 @@
+"""Builds the base model and the engine that samples from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.api.registry import get_model
+
+from tts_eval.types import Decoding, Engine, TtsEvalError
+
+
+HF_BASES = ("hf", "hf-auto", "huggingface")
+"""Bases whose model is a transformers model in this process."""
+
+SEEDED_BASES = ("local-completions", "local-chat-completions", "openai-completions", "openai-chat-completions", "vllm")
+"""Bases that take a `seed` among a request's generation arguments."""
+
+CONSTANT_BASES = ("dummy",)
+"""Bases that say the same to everything, by design."""
+
+
+def base_class(name: str) -> type[LM]:
+    """Looks up an lm-eval model.
+
+    Raises:
+        TtsEvalError: If there is none of that name.
+    """
+    try:
+        return get_model(name)
+    except KeyError as error:
+        raise TtsEvalError(f"base={name} in --model_args: {' '.join(str(error.args[0]).split())}") from error
+
+
+def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str, Any] | None) -> LM:
+    """Makes the base model from its own arguments, untouched but for one convenience: `pretrained=` may be a GGUF file.
+
+    Args:
+        name: An lm-eval model.
+        arguments: Its arguments.
+        additional: What lm-eval adds: batch size and device.
+
+    Raises:
+        TtsEvalError: If the model can't be made; the message holds its own words.
+    """
+    arguments = dict(arguments)
+    path = Path(str(arguments.get("pretrained", "")))
+    if name in HF_BASES and path.suffix == ".gguf" and "gguf_file" not in arguments:
+        if not path.is_file():
+            raise TtsEvalError(f"pretrained={path}: no such file; give the path of a GGUF file or of a model folder")
+        arguments |= {"pretrained": str(path.parent), "gguf_file": path.name}
+    try:
+        return base_class(name).create_from_arg_obj(arguments, dict(additional or {}))
+    except (OSError, ValueError, TypeError, RuntimeError, ImportError, KeyError) as error:
+        raise TtsEvalError(
+            f"the base model {name} can't be made from {_shown(arguments)}: {type(error).__name__}: {str(error)[:300]} "
+            "(check the path and the arguments; TTS_EVAL_TRACEBACK=1 shows where it failed)"
+        ) from error
+
+
+def build_engine(name: str, base: LM, decoding: Decoding, max_rows: int | None) -> Engine:
+    """Makes the engine that suits a base model: token ids where its model is at hand, text otherwise.
+
+    Args:
+        name: The base's name.
+        base: The base model.
+        decoding: How the run samples.
+        max_rows: Most samples in one batch; None leaves it to the engine.
+    """
+    if name in HF_BASES and base.backend == "causal":
+        return _hf_engine(base, decoding, max_rows)
+    from tts_eval.engines.text import TextEngine
+
+    return TextEngine(
+        lambda pairs: base.generate_until([_request(*pair) for pair in pairs]),
+        decoding=decoding,
+        count_tokens=_token_counter(base),
+        takes_seed=name in SEEDED_BASES,
+        constant=name in CONSTANT_BASES,
+        **({} if max_rows is None else {"batch": max_rows}),
+    )
+
+
+def _hf_engine(base: Any, decoding: Decoding, max_rows: int | None) -> Engine:
+    from tts_eval.engines.hf import HFEngine
+
+    generation = base.model.generation_config
+    ends = {base.tokenizer.eos_token_id, *_as_list(generation.eos_token_id if generation else None)} - {None}
+    return HFEngine(
+        base.model,
+        encode=base.tok_encode,
+        decode=lambda ids: base.tokenizer.decode(ids, skip_special_tokens=True),
+        end_tokens=ends,
+        context=base.max_length,
+        decoding=decoding,
+        max_rows=max_rows,
+    )
+
+
+def _token_counter(base: LM) -> Any:
+    # lm-eval's own convention: a base without a tokenizer at hand has `tokenizer` None, or none at all.
+    try:
+        tokenizer = base.tokenizer
+    except (AttributeError, OSError):
+        return None
+    return (lambda text: len(tokenizer.encode(text, add_special_tokens=False))) if tokenizer is not None else None
+
+
+def _request(prompt: str, arguments: dict[str, Any]) -> Instance:
+    return Instance("generate_until", {}, (prompt, arguments), 0, ("", 0, 1))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _shown(arguments: Mapping[str, Any]) -> str:
+    return ",".join(f"{key}={value}" for key, value in arguments.items()) or "no arguments"

@@ -1,0 +1,148 @@
+"""Where this run's journals are: beside lm-eval's own files, and found again by the same command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lm_eval.api.model import CacheHook
+from lm_eval.loggers.evaluation_tracker import GeneralConfigTracker
+from lm_eval.utils import sanitize_model_name
+
+from tts_eval.journal import Header, Journal, find_journal, journal_path
+from tts_eval.model_adapters.records import Question
+from tts_eval.types import TtsEvalError
+
+
+_PACKAGES = ("tts-eval", "lm-eval", "torch", "transformers", "math-verify")
+
+_CACHE_KEY = "tts-eval run"
+
+log = logging.getLogger(__name__)
+
+
+def output_folder(model_args: Mapping[str, Any]) -> Path | None:
+    """The folder in which lm-eval will write this run's results and samples, or None if it writes none.
+
+    lm-eval tells its models nothing of `--output_path`, so this reads the running command's line as lm-eval does.
+
+    Args:
+        model_args: Everything of `--model_args`, from which lm-eval takes the folder's name.
+    """
+    if "lm_eval._cli.run" not in sys.modules:
+        return None  # called as a library: the command line is somebody else's
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--output_path", "-o")
+    parser.add_argument("--config", "-C")
+    options, _ = parser.parse_known_args(sys.argv[1:])
+    output_path = options.output_path
+    if output_path is None and options.config is not None:
+        output_path = (yaml.safe_load(Path(options.config).read_text(encoding="utf-8")) or {}).get("output_path")
+    if output_path is None:
+        return None
+    path = Path(output_path)
+    if path.suffix == ".json":
+        return path.parent
+    name = GeneralConfigTracker._get_model_name(dict(model_args))
+    # Without a name lm-eval makes one up when it writes; the journal stays one folder above.
+    return path / sanitize_model_name(name) if name else path
+
+
+def open_journal(
+    named: str | None, folder: Path | None, task: str, identity: Mapping[str, Any], questions: Iterable[Question]
+) -> Journal | None:
+    """Opens the journal of one task: the run's own if it was interrupted, else a new one.
+
+    Args:
+        named: The argument `journal=`: a file ending in .jsonl, or a folder.
+        folder: The run's output folder; used where nothing is named.
+        task: lm-eval's task name.
+        identity: What decides the run's candidates.
+        questions: The task's questions.
+
+    Returns:
+        The journal, or None where no folder is known: then nothing can be resumed or selected from later.
+
+    Raises:
+        TtsEvalError: If the named file belongs to another run, was made with other prompts, or can't be written.
+    """
+    now = datetime.now()
+    limits = {(question.problem.stop, question.problem.max_tokens) for question in questions}
+    run = {**identity, "task": task, "limits": sorted(limits)}
+    header = Header({**run, "versions": _versions(), "git_hash": _git_hash(), "started": now.isoformat()})
+    place = Path(named).expanduser() if named else folder
+    if place is None:
+        log.warning("tts-eval: no journal is kept; give --output_path (or journal=) to keep all candidates and resume")
+        return None
+    path = place if place.suffix == ".jsonl" else _path_in(place, task, header, now)
+    journal = Journal.open(path, header)
+    _require_same_prompts(journal, questions)
+    if journal.records:
+        log.warning("tts-eval: %d problems of %s are in %s already", len(journal.records), task, path)
+    return journal
+
+
+def claim_cache(cache_hook: CacheHook, identity: Mapping[str, Any]) -> None:
+    """Makes sure that an lm-eval cache holds this run's answers alone: its keys know nothing of budget or model.
+
+    Raises:
+        TtsEvalError: If it holds the answers of another run.
+    """
+    cache = cache_hook.dbdict
+    if cache is None:
+        return
+    mine = json.dumps(identity, sort_keys=True)
+    theirs = cache.get(_CACHE_KEY)
+    if theirs == mine:
+        return
+    if len(cache):
+        whose = "another run" if theirs is None else theirs
+        raise TtsEvalError(
+            f"the --use_cache file {cache.filename} holds the answers of {whose}: name another file, or delete it"
+        )
+    cache[_CACHE_KEY] = mine
+
+
+def _path_in(folder: Path, task: str, header: Header, now: datetime) -> Path:
+    shard = header.run.get("shard")
+    label = f"{task}_shard{shard.split()[0]}" if shard else task
+    return find_journal(folder, label, header) or journal_path(folder, label, now)
+
+
+def _require_same_prompts(journal: Journal, questions: Iterable[Question]) -> None:
+    for question in questions:
+        record = journal.records.get(question.problem.uid)
+        if record is not None and record.prompt_hash != question.prompt_hash:
+            raise TtsEvalError(
+                f"journal {journal.path}: problem {record.uid} had another prompt there (chat template, few-shot "
+                "examples or system instruction differ): use the same options, or write to another folder"
+            )
+
+
+def _git_hash() -> str | None:
+    """The commit of the checkout that this code runs from; None for an installed package."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None  # no git on this machine
+    return done.stdout.strip() or None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # an optional one, such as torch for a run over a server
+    return found

@@ -1,0 +1,137 @@
+"""From lm-eval's requests to our questions, from outcomes to the journal's records, from records to answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
+from lm_eval.utils import hash_string
+
+from tts_eval.answers import default_grader, extract_answer
+from tts_eval.journal import Record
+from tts_eval.model_adapters.answer import Answer
+from tts_eval.selection import as_classes, candidate_scores, select
+from tts_eval.types import Candidate, Outcome, Problem, TtsEvalError, Usage
+
+
+@dataclass(frozen=True)
+class Question:
+    """A problem that lm-eval asks, once or several times.
+
+    Attributes:
+        task: lm-eval's task name.
+        problem: All that the search may know.
+        prompt_hash: lm-eval's `prompt_hash`.
+        arguments: The arguments of the requests, which key lm-eval's cache.
+    """
+
+    task: str
+    problem: Problem
+    prompt_hash: str
+    arguments: tuple[Any, ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Identifies the question within a call."""
+        return self.task, self.problem.uid
+
+
+def question_of(request: Instance) -> Question:
+    """Reads a request: prompt, generation arguments, and of the document nothing but its `unique_id`.
+
+    Raises:
+        TtsEvalError: If the task asks for repeats.
+    """
+    if (request.repeats or 1) > 1:
+        raise TtsEvalError(
+            f"task {request.task_name} sets repeats: {request.repeats}, which would only copy the answer: set "
+            "repeats: 1 in its YAML; budget= takes its place"
+        )
+    prompt, generation = request.args
+    prompt_hash = hash_string(prompt)
+    given = request.doc.get("unique_id") if isinstance(request.doc, Mapping) else None
+    until = generation.get("until") or []
+    problem = Problem(
+        uid=str(given) if given is not None else prompt_hash,
+        prompt=prompt,
+        stop=tuple(filter(None, [until] if isinstance(until, str) else until)),
+        max_tokens=int(generation.get("max_gen_toks", DEFAULT_MAX_GEN_TOKS)),
+    )
+    return Question(str(request.task_name), problem, prompt_hash, request.args)
+
+
+def questions_of(requests: Sequence[Instance]) -> dict[tuple[str, str], Question]:
+    """Reads requests, each question once: on several ranks lm-eval pads with copies.
+
+    Raises:
+        TtsEvalError: If two problems of a task share a `unique_id`.
+    """
+    questions: dict[tuple[str, str], Question] = {}
+    for question in map(question_of, requests):
+        first = questions.setdefault(question.key, question)
+        if first.problem != question.problem:
+            raise TtsEvalError(
+                f"task {question.task} has two problems with unique_id {question.problem.uid}: give each its own"
+            )
+    return questions
+
+
+def record_of(question: Question, outcome: Outcome, usage: Usage, identity: Mapping[str, Any]) -> Record:
+    """Makes the journal's record of a finished search.
+
+    Args:
+        question: What was asked.
+        outcome: What the search returned.
+        usage: What it cost.
+        identity: The run's identity, with `strategy`, `budget` and `seed`.
+    """
+    fallback = identity["strategy"].get("answer_fallback")
+    scores = outcome.step_scores or [None] * len(outcome.finals)
+    candidates = tuple(
+        Candidate(
+            text=final.text,
+            answer=extract_answer(final.text, fallback),
+            steps=final.steps,
+            step_scores=step_scores,
+            outcome_score=None,
+            logprob=final.logprob,
+            tokens=final.token_count,
+            finish=final.finish or "length",
+            chain=index,
+            attempt=0,
+        )
+        for index, (final, step_scores) in enumerate(zip(outcome.finals, scores, strict=True))
+    )
+    return Record(
+        uid=question.problem.uid,
+        task=question.task,
+        strategy=identity["strategy"],
+        budget=identity["budget"],
+        seed=identity["seed"],
+        candidates=candidates,
+        usage=usage,
+        prompt_hash=question.prompt_hash,
+    )
+
+
+def answer_of(record: Record, selection: str, aggregation: str) -> Answer:
+    """Selects among a record's candidates, late.
+
+    Args:
+        record: A problem's candidates.
+        selection: How the answer is chosen.
+        aggregation: How step scores become one score.
+
+    Raises:
+        TtsEvalError: If the selection needs scores that the record doesn't hold.
+    """
+    classes = as_classes(default_grader().group([candidate.answer for candidate in record.candidates]))
+    chosen = select(classes, candidate_scores(record.candidates, aggregation), selection)
+    # Without any answer there is nothing to select; some text must be returned, and it is graded as wrong.
+    text = record.candidates[chosen or 0].text
+    candidates = [{"answer": candidate.answer, "tokens": candidate.tokens} for candidate in record.candidates]
+    meta = {"uid": record.uid, "budget": record.budget, "selected": chosen, "candidates": candidates}
+    return Answer(text, {**meta, "usage": asdict(record.usage)})

@@ -1,0 +1,325 @@
+"""A policy on a transformers model: continuous batching over rows, token ids in and out.
+
+Each prompt is read once and shared by all its samples; a row that ends leaves the batch at once and the next one joins;
+every row's randomness is its own. Exact for any causal model with a key-value cache.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from tts_eval.engines.memory import free_bytes, is_out_of_memory, row_bytes
+from tts_eval.engines.rows import LayerKV, RowCache, layer_kv, sequence_cache
+from tts_eval.engines.sampling import draw, keyed_generator
+from tts_eval.engines.stops import Decode, StopFinder, split_steps
+from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage
+
+
+_POLL_SECONDS = 1.0
+_MEMORY_SHARE = 0.5  # of what is free at the start: the rest is for activations, growing blocks and everybody else
+_MOST_ROWS = 256  # beyond that a batch gains little
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A submitted request and what has come of it."""
+
+    ticket: int
+    problem: Problem
+    request: Sample
+    temperature: float
+    replies: list[Prefix | None]
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(slots=True, eq=False)
+class _Stem:
+    """A prefix of a job, to be read once and forked into the rows that are still waiting."""
+
+    job: _Job
+    index: int
+    prefix: Prefix
+    ids: list[int]
+    waiting: deque[int]
+    kv: list[LayerKV] | None = None
+    logits: torch.Tensor | None = None  # [1, vocabulary]
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    """One extension while it grows."""
+
+    stem: _Stem
+    child: int
+    random: np.random.Generator
+    stops: StopFinder
+    limit: int
+    tokens: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """The rows that decode together.
+
+    Attributes:
+        cache: Their keys and values.
+        logits: Of each row's next token, [rows, vocabulary].
+        rows: The rows, in the order of both.
+        last_tokens: The token that each row has just drawn.
+        size: How many rows there are, those about to join included.
+        width: Tokens that the longest row may come to have, prompt included.
+    """
+
+    cache: RowCache
+    logits: torch.Tensor
+    rows: list[_Row] = field(default_factory=list)
+    last_tokens: list[int] = field(default_factory=list)
+    size: int = 0
+    width: int = 0
+
+
+class HFEngine:
+    """Samples from a transformers causal language model.
+
+    Args:
+        model: The model, on its device.
+        encode: Prompt text to token ids, special tokens as the model wants them.
+        decode: Token ids to text, special tokens left out.
+        end_tokens: Ids that end a solution.
+        context: Longest sequence, in tokens, that the model takes.
+        decoding: Temperature, seed, step delimiter and step length of the run.
+        max_rows: Most rows in one batch; None chooses by the memory that is free.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        encode: Callable[[str], list[int]],
+        decode: Decode,
+        end_tokens: Iterable[int],
+        context: int,
+        decoding: Decoding,
+        max_rows: int | None = None,
+    ):
+        self._model = model
+        self._encode = encode
+        self._decode = decode
+        self._end_tokens = frozenset(end_tokens)
+        self._context = context
+        self._decoding = decoding
+        self._max_rows = max_rows
+        self._memory = _MEMORY_SHARE * free_bytes(model.device)
+        self._stems: deque[_Stem] = deque()
+        self._finders: dict[tuple[str, ...], StopFinder] = {}
+        self._written = 0
+        self._batch = self._empty_batch()
+
+    @property
+    def tokens_written(self) -> int:
+        """Tokens decoded so far."""
+        return self._written
+
+    def check(self, problem: Problem) -> None:
+        """See `Engine.check`."""
+        length = len(self._encode(problem.prompt))
+        if length >= self._context:
+            raise TtsEvalError(
+                f"the prompt of problem {problem.uid} has {length} tokens, but the model's context is {self._context}: "
+                "use fewer few-shot examples (--num_fewshot), leave the problem out (--samples), or raise max_length= "
+                "in --model_args if the model allows it"
+            )
+
+    def submit(self, ticket: int, problem: Problem, request: Sample) -> None:
+        """See `Engine.submit`."""
+        temperature = self._decoding.temperature if request.temperature is None else request.temperature
+        job = _Job(ticket, problem, request, temperature, [None] * (len(request.prefixes) * request.n))
+        prompt = self._encode(problem.prompt)
+        for index, prefix in enumerate(request.prefixes):
+            self._stems.append(_Stem(job, index, prefix, [*prompt, *prefix.tokens], deque(range(request.n))))
+
+    @torch.inference_mode()
+    def poll(self) -> list[tuple[int, tuple[Prefix, ...], Usage]]:
+        """See `Engine.poll`."""
+        deadline = time.monotonic() + _POLL_SECONDS
+        answered: list[_Job] = []
+        while (self._batch.rows or self._stems) and not answered and time.monotonic() < deadline:
+            started = time.monotonic()
+            try:
+                self._admit()
+                together = list(self._batch.rows)
+                answered = self._sample()
+                self._forward()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(error)
+                continue
+            share = (time.monotonic() - started) / len(together)
+            for row in together:
+                row.stem.job.usage += Usage(seconds=share)
+        return [(job.ticket, tuple(reply for reply in job.replies if reply), job.usage) for job in answered]
+
+    def _admit(self) -> None:
+        """Starts waiting extensions while there is room in the batch, oldest first."""
+        while self._stems:
+            stem = self._stems[0]
+            room = self._room(stem)
+            if room <= 0:
+                return
+            if stem.kv is None or stem.logits is None:
+                self._read(stem)
+            assert stem.kv is not None and stem.logits is not None
+            count = min(room, len(stem.waiting))
+            self._batch.size = len(self._batch.rows) + count
+            self._batch.cache.join(stem.kv, count)
+            self._batch.logits = torch.cat([self._batch.logits, stem.logits.expand(count, -1)])
+            self._batch.rows += [self._row(stem, stem.waiting.popleft()) for _ in range(count)]
+            if not stem.waiting:
+                self._stems.popleft()
+                stem.kv = stem.logits = None
+
+    def _room(self, stem: _Stem) -> int:
+        """How many more rows like the stem's fit in the batch; at least one in an empty batch."""
+        width = len(stem.ids) + self._token_limit(stem)
+        self._batch.width = max(self._batch.width, width) if self._batch.rows else width
+        fitting = int(self._memory // row_bytes(self._model, self._batch.width))
+        limit = min(fitting, _MOST_ROWS) if self._max_rows is None else self._max_rows
+        return max(1, limit) - len(self._batch.rows)
+
+    def _token_limit(self, stem: _Stem) -> int:
+        """How many tokens an extension of the stem may have."""
+        left = stem.job.problem.max_tokens - len(stem.prefix.tokens)
+        if stem.job.request.until == "step":
+            left = min(left, self._decoding.max_step_tokens)
+        return min(left, self._context - len(stem.ids))
+
+    def _read(self, stem: _Stem) -> None:
+        """Runs the model over the stem's tokens, once for all its extensions."""
+        cache = sequence_cache()
+        ids = torch.tensor([stem.ids], device=self._model.device)  # [1, tokens]
+        output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        stem.kv, stem.logits = layer_kv(cache), output.logits[:, -1]
+        reused = (len(stem.waiting) - 1) * len(stem.ids)
+        stem.job.usage += Usage(prefill_tokens=len(stem.ids), reused_tokens=reused)
+
+    def _row(self, stem: _Stem, child: int) -> _Row:
+        path = (*stem.prefix.path, child)
+        strings = stem.job.problem.stop
+        if stem.job.request.until == "step":
+            strings += (self._decoding.step_delimiter,)
+        random = keyed_generator(self._decoding.seed, stem.job.problem.uid, path)
+        return _Row(stem, child, random, self._finder(strings), self._token_limit(stem))
+
+    def _finder(self, strings: tuple[str, ...]) -> StopFinder:
+        if strings not in self._finders:
+            self._finders[strings] = StopFinder(self._decode, strings)
+        return self._finders[strings]
+
+    def _sample(self) -> list[_Job]:
+        """Draws a token for every row, lets the rows that end leave, and returns the jobs that are answered."""
+        temperatures = torch.tensor([row.stem.job.temperature for row in self._batch.rows], dtype=torch.float64)
+        uniforms = torch.tensor([row.random.random() for row in self._batch.rows], dtype=torch.float64)
+        device = self._batch.logits.device
+        tokens, logprobs = (x.tolist() for x in draw(self._batch.logits, temperatures.to(device), uniforms.to(device)))
+        answered = []
+        kept = list(range(len(self._batch.rows)))
+        for index in reversed(range(len(self._batch.rows))):
+            row = self._batch.rows[index]
+            row.tokens.append(tokens[index])
+            row.logprob += logprobs[index]
+            reply = self._ended(row)
+            if reply:
+                answered += self._leave(index, reply, kept)
+        self._written += len(tokens)
+        self._batch.logits = self._batch.logits[kept]
+        self._batch.last_tokens = [tokens[index] for index in kept]
+        return answered
+
+    def _ended(self, row: _Row) -> Prefix | None:
+        """The finished extension, if the row's last token ended it."""
+        finish: Finish | None = None
+        if row.tokens[-1] in self._end_tokens:
+            finish = "eos"
+        elif not row.stops.found(row.tokens) and len(row.tokens) < row.limit:
+            return None
+        prefix, problem = row.stem.prefix, row.stem.job.problem
+        tokens = (*prefix.tokens, *row.tokens)
+        text = self._decode(tokens)
+        solution = self._finder(problem.stop).cut(text)
+        if finish is None and len(solution) < len(text):
+            finish = "stop"
+        length = len(row.stem.ids) + len(row.tokens)
+        if finish is None and (len(tokens) >= problem.max_tokens or length >= self._context):
+            finish = "length"
+        whole = row.stem.job.request.until == "end"
+        step = solution[len(prefix.text) :]
+        if finish is None and (whole or not step.strip()) and len(row.tokens) < row.limit:
+            return None  # a delimiter before anything else is no step
+        steps = split_steps(solution, self._decoding.step_delimiter) if whole else (*prefix.steps, step)
+        logprob = (prefix.logprob or 0.0) + row.logprob
+        return Prefix((*prefix.path, row.child), steps, tokens, len(tokens), logprob, finish)
+
+    def _leave(self, index: int, reply: Prefix, kept: list[int]) -> list[_Job]:
+        """Takes a row out of the batch, its place going to the last one; returns its job if that is now answered."""
+        row = self._batch.rows[index]
+        job = row.stem.job
+        job.replies[row.stem.index * job.request.n + row.child] = reply
+        self._batch.cache.leave(index)
+        self._batch.size -= 1
+        self._batch.rows[index], kept[index] = self._batch.rows[-1], kept[-1]
+        self._batch.rows.pop()
+        kept.pop()
+        job.usage += Usage(decode_tokens=len(row.tokens))
+        return [] if any(reply is None for reply in job.replies) else [job]
+
+    def _forward(self) -> None:
+        """Reads every row's last token, which gives the logits of its next."""
+        if not self._batch.rows:
+            return
+        device = self._model.device
+        ids = torch.tensor(self._batch.last_tokens, device=device)[:, None]  # [rows, 1]
+        mask, positions = self._batch.cache.begin_step(device)
+        output = self._model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self._batch.cache,
+            use_cache=True,
+        )
+        self._batch.cache.end_step()
+        self._batch.logits = output.logits[:, -1]  # [rows, vocabulary]
+
+    def _shrink(self, error: Exception) -> None:
+        """Out of memory: lets every row start again, in a batch of half the size; keyed randomness repeats itself."""
+        if self._batch.size <= 1:
+            raise TtsEvalError(
+                f"out of memory with a single row ({error}): use a smaller model, dtype=bfloat16 in --model_args or "
+                "a lower max_gen_toks in --gen_kwargs"
+            ) from error
+        self._max_rows = self._batch.size // 2
+        stems = {id(row.stem): row.stem for row in self._batch.rows} | {id(stem): stem for stem in self._stems}
+        for row in self._batch.rows:
+            row.stem.waiting.append(row.child)
+        for stem in stems.values():
+            stem.waiting = deque(sorted(stem.waiting))
+            stem.kv = stem.logits = None
+        self._stems = deque(sorted(stems.values(), key=lambda stem: (stem.job.ticket, stem.index)))
+        self._batch = self._empty_batch()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _empty_batch(self) -> _Batch:
+        config = self._model.config.get_text_config()
+        logits = torch.empty(0, config.vocab_size, device=self._model.device, dtype=self._model.dtype)
+        return _Batch(RowCache(config.num_hidden_layers), logits)

@@ -1,0 +1,39 @@
+"""How much memory a row takes, how much there is, and what running out of it looks like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+import torch
+
+
+def row_bytes(model: Any, width: int) -> int:
+    """Memory that one row of a batch takes: keys and values, and the logits while a token is drawn.
+
+    Args:
+        model: A transformers causal language model.
+        width: Tokens of the row, prompt included.
+
+    Returns:
+        Bytes.
+    """
+    config = model.config.get_text_config()
+    # Both are optional in transformers' configs, with these meanings when they are absent.
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    kv = 2 * config.num_hidden_layers * heads * dim * width * model.dtype.itemsize
+    return int(kv + 4 * config.vocab_size * torch.float64.itemsize)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can still be taken on `device`, in bytes."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + cached)
+    return int(psutil.virtual_memory().available)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of the model says that memory has run out."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -1,0 +1,58 @@
+"""Where a row's text ends: stop strings found as the tokens arrive, and cutting a text into steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+
+Decode = Callable[[Sequence[int]], str]
+
+
+class StopFinder:
+    """Tells whether a row's text has just come to hold one of some strings.
+
+    Most tokens can be passed over: only one whose own text holds the last character of a stop string can complete it.
+    """
+
+    def __init__(self, decode: Decode, strings: Sequence[str]):
+        self._decode = decode
+        self._strings = tuple(strings)
+        self._last_characters = {string[-1] for string in strings} | {"\ufffd"}
+        # A token adds a character at least, but for the pieces of a split character: twice the length is ample.
+        self._reach = 2 * max(map(len, strings), default=0) + 4
+        self._may_complete: dict[int, bool] = {}
+
+    def found(self, tokens: Sequence[int]) -> bool:
+        """Whether the last of `tokens` completes a stop string."""
+        token = tokens[-1]
+        if token not in self._may_complete:
+            # U+FFFD is a piece of a character, and may be one of a stop string.
+            self._may_complete[token] = not self._last_characters.isdisjoint(self._decode([token]))
+        if not self._may_complete[token]:
+            return False
+        tail = self._decode(tokens[-self._reach :])
+        return any(string in tail for string in self._strings)
+
+    def cut(self, text: str) -> str:
+        """`text` up to the first stop string in it."""
+        return text[: min((at for at in map(text.find, self._strings) if at >= 0), default=len(text))]
+
+
+def split_steps(text: str, delimiter: str) -> tuple[str, ...]:
+    """Cuts a solution after every run of `delimiter`; joined, the steps are the text again.
+
+    A step holds something besides white space: delimiters in a row, or at the start, don't make steps of their own.
+
+    Args:
+        text: A whole solution.
+        delimiter: What separates steps, such as a newline (the paper's) or a blank line.
+    """
+    steps: list[str] = []
+    for piece in text.split(delimiter):
+        if steps:
+            steps[-1] += delimiter
+        if steps and (not piece.strip() or not steps[-1].strip()):
+            steps[-1] += piece
+        else:
+            steps.append(piece)
+    return tuple(step for step in steps if step)
