@@ -1,0 +1,173 @@
+"""Accuracy at every budget from one stored pool of candidates, with intervals (Snell et al. 2024, sections 3 and 5).
+
+A budget k smaller than the pool is what k of its n candidates give, averaged over subsets drawn without replacement: an
+unbiased estimate of a run with budget k, and a far steadier one than the first k candidates.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal, get_args
+
+import numpy as np
+
+from tts_eval.analysis.pools import Pool, PoolSet
+from tts_eval.selection import (
+    Aggregation,
+    Floats,
+    Integers,
+    candidate_scores,
+    coverage,
+    expected_correctness,
+    winners,
+)
+
+
+Measure = Literal["mean", "majority", "best_of_n", "best_of_n_weighted", "coverage"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+"""The selections, and what frames them: `mean` (a candidate at random) and `coverage` (an oracle picks; pass@k)."""
+
+SCORED: tuple[Measure, ...] = ("best_of_n", "best_of_n_weighted")
+"""The measures that need a verifier's scores, and an aggregation of them."""
+
+Column = tuple[Measure, Aggregation | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One accuracy.
+
+    Attributes:
+        task: lm-eval's task name.
+        strategy: The strategy's name (see `PoolSet`).
+        budget: Candidates selected from; for strategies other than independent sampling, the run's N.
+        aggregation: How step scores became one score; None where no score is used.
+        selection: One of `MEASURES`.
+        accuracy: Mean over the problems of the chance that the answer is right, 0 to 1.
+        low: Lower end of the 95 % interval (see `wilson_interval`).
+        high: Its upper end.
+        n: Number of problems.
+    """
+
+    task: str
+    strategy: str
+    budget: int
+    aggregation: Aggregation | None
+    selection: Measure
+    accuracy: float
+    low: float
+    high: float
+    n: int
+
+
+def wilson_interval(accuracy: float, n: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of an accuracy over n problems.
+
+    The accuracy is a mean of chances in [0, 1] rather than of right/wrong, so it need not be a multiple of 1/n. A
+    variable in [0, 1] with mean p has variance at most p(1-p), that of right/wrong, so the interval is conservative.
+
+    Args:
+        accuracy: 0 to 1.
+        n: At least 1.
+    """
+    z = NormalDist().inv_cdf(0.975)
+    centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def pool_budgets(pools: PoolSet) -> list[int]:
+    """The budgets that a set can speak about: 1, 2, 4, ... and n for independent samples, else only the run's own.
+
+    n is the size of the smallest pool, so that every budget is measured on the same problems.
+    """
+    if not pools.independent:
+        return [pools.budget]
+    n = min(len(pool.candidates) for pool in pools.pools)
+    return sorted({1 << i for i in range(n.bit_length()) if 1 << i <= n} | {n})
+
+
+def accuracy_rows(
+    pools: PoolSet,
+    *,
+    measures: Sequence[Measure] = MEASURES,
+    aggregations: Sequence[Aggregation] = ("last",),
+    budgets: Sequence[int] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Row]:
+    """Measures one set of pools.
+
+    `mean` and `coverage` follow closed formulas. The selections average over all k-subsets of a pool if there are at
+    most `resamples` of them, else over that many random ones. Seeds of one problem are averaged: n counts problems.
+
+    Args:
+        pools: What `load_pools` returned.
+        measures: Columns wanted; those that need scores are left out where any pool has none.
+        aggregations: One column a scored measure and aggregation.
+        budgets: A selection of `pool_budgets`, the default; for independent samples any up to the smallest pool.
+        resamples: Subsets a problem and budget.
+        seed: Keys the subsets, together with problem and run seed: a problem's value depends on no other problem.
+
+    Returns:
+        Budget by budget, measure by measure.
+    """
+    wanted = pool_budgets(pools) if budgets is None else budgets
+    scores = {how: [candidate_scores(pool.candidates, how) for pool in pools.pools] for how in aggregations}
+    usable = [how for how, of_pools in scores.items() if all(s is not None for s in of_pools)]
+    columns: list[Column] = [
+        (measure, how) for measure in measures for how in (usable if measure in SCORED else [None])
+    ]
+    by_problem: dict[str, list[Floats]] = defaultdict(list)
+    for i, pool in enumerate(pools.pools):
+        subsets = [_subsets(pool, k, resamples, seed) if pools.independent else _all(pool) for k in wanted]
+        of_pool = {how: of_pools[i] for how, of_pools in scores.items()}
+        by_problem[pool.uid].append(np.array([[_value(pool, c, of_pool, s) for c in columns] for s in subsets]))
+    n = len(by_problem)
+    accuracies = np.mean([np.mean(seeds, axis=0) for seeds in by_problem.values()], axis=0)
+    return [
+        Row(pools.task, pools.strategy, budget, how, measure, float(p), *wilson_interval(float(p), n), n)
+        for budget, values in zip(wanted, accuracies, strict=True)
+        for (measure, how), p in zip(columns, values, strict=True)
+    ]
+
+
+def _value(pool: Pool, column: Column, scores: dict[Aggregation, Floats | None], subsets: Integers) -> float:
+    """The chance that the column's selection from a random row of `subsets`, [r, k], is right."""
+    measure, how = column
+    if measure == "mean":
+        return float(pool.correct.mean())
+    if measure == "coverage":
+        return coverage(pool.correct, subsets.shape[1])
+    winning = winners(pool.classes, None if how is None else scores[how], subsets, measure)
+    return float(expected_correctness(winning, pool.classes, pool.correct).mean())
+
+
+def _all(pool: Pool) -> Integers:
+    return np.arange(len(pool.candidates))[None]
+
+
+def _subsets(pool: Pool, k: int, resamples: int, seed: int) -> Integers:
+    """Subsets of size k of a pool, [r, k]: all of them, or `resamples` random ones."""
+    n = len(pool.candidates)
+    if math.comb(n, k) <= resamples:
+        return _combinations(n, k)
+    key = hashlib.sha256(f"{seed} {pool.seed} {pool.uid}".encode()).digest()
+    return _permutations(int.from_bytes(key[:16], "big"), n, resamples)[:, :k]
+
+
+@functools.lru_cache(maxsize=64)
+def _combinations(n: int, k: int) -> Integers:
+    return np.array(list(itertools.combinations(range(n), k)))
+
+
+@functools.lru_cache(maxsize=1)  # Budget after budget asks for the same problem's: a prefix of a shuffle is a subset.
+def _permutations(key: int, n: int, resamples: int) -> Integers:
+    return np.random.default_rng(key).permuted(np.tile(np.arange(n), (resamples, 1)), axis=1)

@@ -1,0 +1,65 @@
+"""Gold answers for a journal: its own, or those in the samples files that lm-eval wrote beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tts_eval.journal import Record
+from tts_eval.types import TtsEvalError
+
+
+@dataclass(frozen=True)
+class Gold:
+    """What is known of a problem after the run.
+
+    Attributes:
+        answer: The gold final answer.
+        level: The problem's difficulty label, or None.
+    """
+
+    answer: str
+    level: Any
+
+
+def read_samples_gold(folder: Path, task: str) -> dict[str, Gold]:
+    """Reads the gold answers of `samples_<task>_<timestamp>.jsonl`, the files of `lm_eval --log_samples` in `folder`.
+
+    Returns:
+        Gold by `unique_id` of the problem (where it has one) and by lm-eval's `prompt_hash`.
+
+    Raises:
+        TtsEvalError: Names the file, the line and what is wrong in it.
+    """
+    # The timestamp is matched too: the files of `tts_math_algebra` aren't those of `tts_math`.
+    name = re.compile(rf"samples_{re.escape(task)}_\d{{4}}-\d\d-\d\dT[^_]*\.jsonl")
+    golds: dict[str, Gold] = {}
+    for path in sorted(path for path in folder.iterdir() if name.fullmatch(path.name)):
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    sample = json.loads(line)
+                    doc, target, prompt_hash = sample["doc"], sample["target"], sample["prompt_hash"]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise TtsEvalError(
+                        f"{path}:{number}: not a sample of lm-eval ({error!r}); delete the line"
+                    ) from error
+                gold = Gold(str(target), doc.get("level"))
+                golds[prompt_hash] = gold
+                if "unique_id" in doc:
+                    golds[str(doc["unique_id"])] = gold
+    return golds
+
+
+def gold_of(record: Record, samples: Mapping[str, Gold]) -> Gold | None:
+    """Returns the record's own gold, else that of its uid or prompt hash in `samples`, else None."""
+    if record.gold is not None:
+        return Gold(record.gold, record.level)
+    found = samples.get(record.uid) or samples.get(record.prompt_hash or "")
+    if found is None or record.level is None:
+        return found
+    return Gold(found.answer, record.level)

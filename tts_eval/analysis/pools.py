@@ -1,0 +1,196 @@
+"""Pools: the graded candidates of each problem, gathered from journals."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tts_eval.analysis.gold import Gold, gold_of, read_samples_gold
+from tts_eval.journal import Header, Record, flatten, read_journal
+from tts_eval.selection import Booleans, Integers, as_classes
+from tts_eval.types import Candidate, TtsEvalError
+
+
+DEPENDENT_STRATEGIES = ("beam", "lookahead", "dvts", "rebase", "revise", "optimal")
+"""Strategies whose candidates come from one joint search: a subset of them isn't a smaller search."""
+
+_NOT_PARAMETERS = (
+    "name",
+    "seed",
+    "budget",
+    "aggregation",
+    "selection",
+)  # They don't change how a candidate comes about.
+
+
+class Grader(Protocol):
+    """What the analysis needs of `tts_eval.answers`."""
+
+    def grade(self, pairs: Iterable[tuple[str, str | None]]) -> list[bool]:
+        """Says for each (gold, answer) whether they are equivalent; None never is."""
+
+    def group(self, answers: Sequence[str | None]) -> list[int | None]:
+        """Gives equivalent answers the same id, and None to None."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The candidates of one problem from one run.
+
+    Attributes:
+        uid: The problem.
+        seed: The run's seed.
+        level: The problem's difficulty label, or None.
+        candidates: All candidates, n of them.
+        classes: Answer classes, [n] (see `tts_eval.selection`).
+        correct: Whether each candidate's answer is right, [n].
+    """
+
+    uid: str
+    seed: int
+    level: Any
+    candidates: tuple[Candidate, ...]
+    classes: Integers
+    correct: Booleans
+
+
+@dataclass(frozen=True)
+class PoolSet:
+    """The pools of one task and one strategy at one budget: one or more seeds of each problem.
+
+    Attributes:
+        task: lm-eval's task name.
+        strategy: The strategy's name; with the parameters that tell it from others of that name, if there are any.
+        budget: The paper's N (section 3).
+        independent: Whether the candidates are independent samples, so that k of them are a pool of budget k.
+        pools: In the journals' order.
+    """
+
+    task: str
+    strategy: str
+    budget: int
+    independent: bool
+    pools: tuple[Pool, ...]
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What pools of one set share."""
+
+    task: str
+    name: str
+    budget: int
+    parameters: frozenset[tuple[str, str]]
+
+
+def find_journals(paths: Sequence[Path]) -> list[Path]:
+    """Returns the journals among `paths`: files as they are, folders searched for `candidates_*.jsonl`; each once.
+
+    Raises:
+        TtsEvalError: If a path doesn't exist, or there is no journal at all.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise TtsEvalError(f"{path}: no such file or folder; check the path")
+        for journal in sorted(path.rglob("candidates_*.jsonl")) if path.is_dir() else [path]:
+            found.setdefault(journal.resolve(), journal)
+    if not found:
+        raise TtsEvalError(
+            f"no journal (candidates_*.jsonl) in {', '.join(map(str, paths))}; "
+            "run lm_eval with one of our models and --output_path, or name the file"
+        )
+    return list(found.values())
+
+
+def load_pools(paths: Sequence[Path], grader: Grader) -> tuple[list[PoolSet], list[str]]:
+    """Reads and grades journals.
+
+    Args:
+        paths: Journals, or folders that hold some.
+        grader: Judges equivalence; each call gets all it can batch.
+
+    Returns:
+        The sets of pools, and notes for the user on what was left out.
+
+    Raises:
+        TtsEvalError: If there is no journal, a malformed one, or no gold answer at all.
+    """
+    notes: list[str] = []
+    records: dict[_Key, dict[tuple[str, int], tuple[Record, Gold]]] = defaultdict(dict)
+    lacking: dict[str, list[str]] = defaultdict(list)
+    repeated = 0
+    for key, record, gold in _graded_records(find_journals(paths)):
+        if gold is None:
+            lacking[record.task].append(record.uid)
+            continue
+        repeated += (record.uid, record.seed) in records[key]
+        records[key][record.uid, record.seed] = record, gold
+    if not records and not lacking:
+        raise TtsEvalError(
+            f"no finished problem in {', '.join(map(str, paths))}; run the same lm_eval command again to go on with it"
+        )
+    if not records:
+        raise TtsEvalError(
+            f"no gold answer for any problem of {', '.join(sorted(lacking))}; run lm_eval again with "
+            "--log_samples and the same --output_path, or put `gold` in the journal's lines"
+        )
+    notes += [f"{task}: {len(uids)} problems without a gold answer are left out" for task, uids in lacking.items()]
+    if repeated:
+        notes.append(f"{repeated} problems occur again with the same strategy and seed; the newest journal counts")
+    return _build(records, grader), notes
+
+
+def _graded_records(journals: Sequence[Path]) -> Iterator[tuple[_Key, Record, Gold | None]]:
+    samples: dict[tuple[Path, str], dict[str, Gold]] = {}
+    for path in journals:
+        header, records = read_journal(path)
+        for record in records:
+            where = path.parent, record.task
+            if record.gold is None and where not in samples:
+                samples[where] = read_samples_gold(*where)
+            yield _key(header, record), record, gold_of(record, samples.get(where, {}))
+
+
+def _key(header: Header | None, record: Record) -> _Key:
+    run = {} if header is None else {name: header.run.get(name) for name in ("model", "verifier")}
+    parameters = {**run, **{name: value for name, value in record.strategy.items() if name not in _NOT_PARAMETERS}}
+    shown = frozenset((name, json.dumps(value)) for name, value in flatten(parameters))
+    return _Key(record.task, record.strategy["name"], record.budget, shown)
+
+
+def _build(records: Mapping[_Key, Mapping[tuple[str, int], tuple[Record, Gold]]], grader: Grader) -> list[PoolSet]:
+    everything = [pair for of_key in records.values() for pair in of_key.values()]
+    verdicts = iter(grader.grade((gold.answer, c.answer) for record, gold in everything for c in record.candidates))
+    sets = []
+    for key, of_key in records.items():
+        pools = tuple(_pool(record, gold, grader, verdicts) for record, gold in of_key.values())
+        independent = key.name not in DEPENDENT_STRATEGIES and all(
+            candidate.attempt == 0 for pool in pools for candidate in pool.candidates
+        )
+        alike = [other for other in records if (other.task, other.name) == (key.task, key.name)]
+        sets.append(PoolSet(key.task, _label(key, alike, independent), key.budget, independent, pools))
+    return sorted(sets, key=lambda s: (s.task, s.strategy, s.budget))
+
+
+def _pool(record: Record, gold: Gold, grader: Grader, verdicts: Iterator[bool]) -> Pool:
+    classes = as_classes(grader.group([candidate.answer for candidate in record.candidates]))
+    correct = np.fromiter(itertools.islice(verdicts, len(classes)), dtype=bool)
+    return Pool(record.uid, record.seed, gold.level, record.candidates, classes, correct)
+
+
+def _label(key: _Key, alike: Sequence[_Key], independent: bool) -> str:
+    """Names a set so that no two sets give rows that look the same."""
+    common = frozenset.intersection(*(other.parameters for other in alike))
+    differing = [f"{name}={value}" for name, value in sorted(key.parameters - common)]
+    # Independent pools of two budgets both give the smaller budgets; other strategies give one budget each.
+    if independent and len({other.budget for other in alike if other.parameters == key.parameters}) > 1:
+        differing.append(f"budget={key.budget}")
+    return f"{key.name} ({', '.join(differing)})" if differing else key.name

@@ -1,0 +1,163 @@
+"""`tts-eval select`: accuracy at every budget for every selection rule, from journals, without a model."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from tabulate import tabulate
+
+from tts_eval.analysis import MEASURES, PoolSet, Row, accuracy_rows, load_pools, pool_budgets
+from tts_eval.analysis.accuracy import SCORED
+from tts_eval.answers import default_grader
+from tts_eval.report import accuracy_figure
+from tts_eval.selection import AGGREGATIONS
+from tts_eval.types import TtsEvalError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="journal, or folder searched for candidates_*.jsonl"
+    )
+    parser.add_argument("--format", choices=list(FORMATS), default="markdown", help="default: %(default)s")
+    parser.add_argument(
+        "--aggregation",
+        action="append",
+        choices=AGGREGATIONS,
+        help="how a solution's step scores become one score; may be repeated; default: last",
+    )
+    parser.add_argument(
+        "--selection", action="append", choices=MEASURES, help="a column to show; may be repeated; default: all"
+    )
+    parser.add_argument("--budgets", type=_budgets, metavar="1,4,16", help="default: 1, 2, 4, ... and the whole pool")
+    parser.add_argument("--seed", type=int, default=0, help="of the random subsets; default: %(default)s")
+    parser.add_argument(
+        "--resamples",
+        type=_positive,
+        default=1000,
+        help="random subsets a problem and budget, where there are more than that; default: %(default)s",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw accuracy over budget as .png, .svg or .pdf")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table; what had to be left out is said on stderr.
+
+    Args:
+        args: See `configure`.
+
+    Raises:
+        TtsEvalError: If there is nothing to show, a journal is malformed, or the output can't be written.
+    """
+    sets, notes = load_pools(args.paths, default_grader())
+    rows: list[Row] = []
+    for pools in sets:
+        found, said = _measure(pools, args)
+        rows += found
+        notes += said
+    for note in notes:
+        print(f"tts-eval select: {note}", file=sys.stderr)
+    if not rows:
+        raise TtsEvalError(f"nothing to show ({'; '.join(notes)}); ask for other budgets or selections")
+    if args.figure is not None:
+        accuracy_figure(rows, args.figure)
+    text = FORMATS[args.format](rows)
+    if args.output is None:
+        print(text, end="")
+        return 0
+    try:
+        args.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TtsEvalError(f"{args.output}: {error.strerror}; choose a file that can be written") from error
+    return 0
+
+
+def _measure(pools: PoolSet, args: argparse.Namespace) -> tuple[list[Row], list[str]]:
+    """Returns the rows of one set, and what the user should know of them."""
+    name = f"{pools.task}, {pools.strategy}"
+    possible, notes = pool_budgets(pools), []
+    sizes = sorted(len(pool.candidates) for pool in pools.pools)
+    if pools.independent and sizes[0] < sizes[-1]:
+        notes.append(f"{name}: budgets above {sizes[0]} are left out, some problems have no more candidates")
+    budgets = possible
+    if args.budgets is not None:
+        budgets = [k for k in args.budgets if k in possible or (pools.independent and k <= possible[-1])]
+        if missing := [str(k) for k in args.budgets if k not in budgets]:
+            notes.append(f"{name}: no budget {', '.join(missing)}, only {', '.join(map(str, possible))}")
+    if not budgets:
+        return [], notes
+    measures = MEASURES if args.selection is None else [m for m in MEASURES if m in args.selection]
+    rows = accuracy_rows(
+        pools,
+        measures=measures,
+        aggregations=[how for how in AGGREGATIONS if how in (args.aggregation or ["last"])],
+        budgets=budgets,
+        resamples=args.resamples,
+        seed=args.seed,
+    )
+    if unscored := [m for m in measures if m in SCORED and m not in {row.selection for row in rows}]:
+        notes.append(f"{name}: no {' or '.join(unscored)}, some candidates have no verifier score")
+    return rows, notes
+
+
+def to_json(rows: Sequence[Row]) -> str:
+    """A list of objects, one a row."""
+    return json.dumps([asdict(row) for row in rows], indent=1) + "\n"
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """The same with a header line; no aggregation is an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """One table a task and strategy: a line a budget, a column a selection, percent with the 95 % interval."""
+    blocks = []
+    for (task, strategy), group in itertools.groupby(rows, key=lambda row: (row.task, row.strategy)):
+        of_set = list(group)
+        columns = list(dict.fromkeys(_column(row) for row in of_set))
+        lines = [[budget, n, *(cells.get(column, "") for column in columns)] for budget, n, cells in _lines_of(of_set)]
+        table = tabulate(lines, ["budget", "problems", *columns], "github", disable_numparse=True)
+        blocks.append(f"### {task}, {strategy}\n\n{table}\n")
+    return "\n".join([*blocks, "Accuracy in percent [95 % Wilson interval over the problems].\n"])
+
+
+def _lines_of(rows: Sequence[Row]) -> list[tuple[int, int, dict[str, str]]]:
+    return [
+        (budget, n, {_column(row): _percent(row) for row in line})
+        for (budget, n), line in itertools.groupby(rows, key=lambda row: (row.budget, row.n))
+    ]
+
+
+def _column(row: Row) -> str:
+    return row.selection if row.aggregation is None else f"{row.selection} ({row.aggregation})"
+
+
+def _percent(row: Row) -> str:
+    return f"{100 * row.accuracy:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+
+
+FORMATS = {"markdown": to_markdown, "csv": to_csv, "json": to_json}
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _budgets(text: str) -> list[int]:
+    return sorted({_positive(part.strip()) for part in text.split(",")})

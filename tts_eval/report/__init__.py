@@ -1,0 +1,6 @@
+"""Figures and tables for people."""
+
+from tts_eval.report.figures import accuracy_figure
+
+
+__all__ = ["accuracy_figure"]
