@@ -1,0 +1,209 @@
+"""Decides whether answers are equal: by text where that is enough, else by sympy in processes that can be killed."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tts_eval.answers.fast import decide
+from tts_eval.answers.normalize import clean, for_sympy
+from tts_eval.answers.process import WorkerProcess
+
+
+@dataclass(frozen=True, slots=True)
+class GradingCounts:
+    """How many distinct pairs were decided in which way.
+
+    Attributes:
+        fast: By their text.
+        slow: By sympy.
+        undecided: Not: sympy took too long or ran out of memory. Graded as unequal.
+        too_long: Not: an answer was longer than the limit, and not the same text. Graded as unequal.
+    """
+
+    fast: int = 0
+    slow: int = 0
+    undecided: int = 0
+    too_long: int = 0
+
+
+class Grader:
+    """Grades answers against gold answers. Thread-safe; a context manager that ends its workers.
+
+    Each distinct pair (after clean-up of layout and units) is decided once and remembered for the life of the grader.
+
+    Args:
+        workers: Processes that may run sympy at once. Each is started when first needed; two, so that a hostile answer
+            doesn't hold up the others.
+        timeout: Seconds that sympy may take for one pair; beyond it the pair is unequal.
+        max_length: Longest answer, in characters, that is compared other than as a string.
+    """
+
+    def __init__(self, workers: int = 2, timeout: float = 5.0, max_length: int = 1000) -> None:
+        self.max_length = max_length
+        self._idle = deque(WorkerProcess(timeout) for _ in range(workers))
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="grader")
+        self._lock = threading.Lock()
+        self._verdicts: dict[tuple[str, str], Future[bool | None]] = {}
+        self._counts = {"fast": 0, "slow": 0, "undecided": 0, "too_long": 0}
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drops what is still queued and ends the worker processes. The grader can't be used afterwards."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._idle:
+            worker.close()
+
+    @property
+    def counts(self) -> GradingCounts:
+        """How the pairs so far were decided."""
+        with self._lock:
+            return GradingCounts(**self._counts)
+
+    def grade(self, pairs: Iterable[tuple[str, str | None]]) -> list[bool]:
+        """Grades answers.
+
+        Args:
+            pairs: (gold, answer); an answer of None is wrong.
+
+        Returns:
+            One verdict for each pair, in order. A pair that can't be decided within the limits is False.
+
+        Raises:
+            TtsEvalError: If the worker processes can't be started.
+        """
+        futures = [None if answer is None else self._submit(gold, answer) for gold, answer in pairs]
+        try:
+            return [future is not None and future.result() is True for future in futures]
+        except BaseException:  # Ctrl-C above all: the queue would have to be worked off before Python ends
+            for future in futures:
+                if future is not None:
+                    future.cancel()
+            self._forget_failures()
+            raise
+
+    def group(self, answers: Sequence[str | None]) -> list[int | None]:
+        """Sorts answers into classes of equal ones, for majority votes.
+
+        Equality here is neither transitive nor quite symmetric, so an answer is compared with one representative of
+        each class only: the shortest, then alphabetically first of its strings. The classes depend on the set of
+        answers, not on their order or number.
+
+        Args:
+            answers: One an element, None where a solution has none.
+
+        Returns:
+            For each answer the number of its class, counted from 0 in order of first appearance; None for None.
+
+        Raises:
+            TtsEvalError: If the worker processes can't be started.
+        """
+        keys = [None if answer is None else self._clean(answer) for answer in answers]
+        leader = self._leaders(sorted({key for key in keys if key is not None}, key=lambda key: (len(key), key)))
+        number: dict[str, int] = {}
+        return [None if key is None else number.setdefault(leader[key], len(number)) for key in keys]
+
+    def _leaders(self, ordered: list[str]) -> dict[str, str]:
+        """For each answer the representative of its class."""
+        leader: dict[str, str] = {}
+        leaders: list[str] = []
+        for key in ordered:
+            same = next((other for other in leaders if decide(other, key)), None)
+            leader[key] = same or self._find_leader(key, leaders) or key
+            # An answer that sympy can't handle is alone, and must not cost the others a time-out each.
+            if leader[key] == key and not self._hangs(key, known_only=True):
+                leaders.append(key)
+        return leader
+
+    def _find_leader(self, key: str, leaders: list[str]) -> str | None:
+        for other in list(leaders):
+            verdict = self._submit_clean(other, key).result()
+            if verdict:
+                return other
+            if verdict is None and self._hangs(other):
+                leaders.remove(other)
+            elif verdict is None and self._hangs(key):
+                return None
+        return None
+
+    def _hangs(self, key: str, known_only: bool = False) -> bool:
+        """Whether sympy can't even tell this answer from 0; `known_only` doesn't ask it."""
+        if known_only and ("0", key) not in self._verdicts:
+            return False
+        return self._submit_clean("0", key).result() is None
+
+    def _clean(self, answer: str) -> str:
+        return answer.strip() if len(answer) > self.max_length else clean(answer)
+
+    def _submit(self, gold: str, answer: str) -> Future[bool | None]:
+        return self._submit_clean(self._clean(gold), self._clean(answer))
+
+    def _submit_clean(self, gold: str, answer: str) -> Future[bool | None]:
+        with self._lock:
+            future = self._verdicts.get((gold, answer))
+            if future is None:
+                future = self._verdicts[gold, answer] = self._begin(gold, answer)
+            return future
+
+    def _begin(self, gold: str, answer: str) -> Future[bool | None]:
+        """Decides a new pair by its text, or queues it. Called under the lock."""
+        too_long = max(len(gold), len(answer)) > self.max_length
+        verdict = gold == answer if too_long else decide(gold, answer)
+        if verdict is None:
+            return self._threads.submit(self._ask, gold, answer)
+        self._counts["too_long" if too_long and not verdict else "fast"] += 1
+        future: Future[bool | None] = Future()
+        future.set_result(None if too_long and not verdict else verdict)
+        return future
+
+    def _ask(self, gold: str, answer: str) -> bool | None:
+        """Runs in one of as many threads as there are workers, so that one is always idle."""
+        worker = self._idle.pop()
+        try:
+            verdict = worker.ask(for_sympy(gold), for_sympy(answer))
+        finally:
+            self._idle.append(worker)
+        with self._lock:
+            self._counts["undecided" if verdict is None else "slow"] += 1
+        return verdict
+
+    def _forget_failures(self) -> None:
+        with self._lock:
+            self._verdicts = {
+                pair: future
+                for pair, future in self._verdicts.items()
+                if not future.cancelled() and not (future.done() and future.exception())
+            }
+
+
+_default: Grader | None = None
+_default_lock = threading.Lock()
+
+
+def default_grader() -> Grader:
+    """Returns the grader that the whole process shares. It starts on first use and ends with the process."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = Grader()
+            atexit.register(_default.close)
+        return _default
+
+
+def _forget_default() -> None:
+    global _default, _default_lock
+    _default, _default_lock = None, threading.Lock()
+
+
+# A forked child has neither the grader's threads nor its workers to itself: it makes its own.
+os.register_at_fork(after_in_child=_forget_default)
