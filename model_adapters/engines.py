@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
-from lm_eval.api.registry import get_model
+from lm_eval.api.registry import get_model, model_registry
 
 from tts_eval.types import Decoding, Engine, TtsEvalError
 
@@ -31,8 +32,10 @@ def base_class(name: str) -> type[LM]:
     """
     try:
         return get_model(name)
-    except KeyError as error:
-        raise TtsEvalError(f"base={name} in --model_args: {' '.join(str(error.args[0]).split())}") from error
+    except ValueError as error:
+        near = difflib.get_close_matches(name, model_registry.keys(), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(model_registry.keys()))}"
+        raise TtsEvalError(f"base={name}: lm-eval has no such model; {hint}") from error
 
 
 def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str, Any] | None) -> LM:

@@ -17,7 +17,7 @@ HOOK_NAME = "tts_eval_hook.pth"
 
 # Must work without tts_eval (uninstalled, but the hook left behind) and must not change from release to release: the
 # file stays as an older release wrote it. `discard` keeps the inner find_spec from finding us again.
-HOOK_SOURCE = '''
+HOOK_SOURCE = """
 class TtsEvalHook:
     waiting_for = {"lm_eval.models", "lm_eval.tasks._index"}
 
@@ -45,7 +45,7 @@ class TtsEvalHook:
         return spec
 
 sys.meta_path.insert(0, TtsEvalHook)
-'''
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

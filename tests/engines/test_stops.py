@@ -1,0 +1,49 @@
+"""Stop strings found token by token, and cutting text into steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts_eval.engines.stops import StopFinder, split_steps
+
+
+PIECES = ["a", "b", "\n", "\n\n", "ab", "b\n", "\nP", "ro", "b:", ":", " "]
+
+
+def decode(ids: Sequence[int]) -> str:
+    return "".join(PIECES[token] for token in ids)
+
+
+@given(
+    st.lists(st.integers(0, len(PIECES) - 1), min_size=1, max_size=30),
+    st.lists(st.sampled_from(["\n\n", "ab", "\nPro", "bb:", "a b"]), min_size=1, max_size=3),
+)
+def test_a_stop_string_is_found_at_the_token_that_completes_it(tokens: list[int], strings: list[str]) -> None:
+    finder = StopFinder(decode, strings)
+    found = next((end for end in range(1, len(tokens) + 1) if finder.found(tokens[:end])), None)
+    complete = next((end for end in range(1, len(tokens) + 1) if any(s in decode(tokens[:end]) for s in strings)), None)
+    assert found == complete
+
+
+def test_the_text_is_cut_before_the_first_stop_string() -> None:
+    finder = StopFinder(decode, ["b:", "ab"])
+    assert finder.cut("a b: ab") == "a "
+    assert finder.cut("nothing") == "nothing"
+    assert StopFinder(decode, []).cut("all") == "all"
+
+
+@given(st.text(alphabet="ab\n ", max_size=30), st.sampled_from(["\n", "\n\n"]))
+def test_steps_joined_are_the_text_and_none_is_blank(text: str, delimiter: str) -> None:
+    steps = split_steps(text, delimiter)
+    assert "".join(steps) == text
+    assert all(step.strip() for step in steps) or len(steps) <= 1
+    assert all(delimiter in step for step in steps[:-1])
+
+
+def test_steps_keep_their_delimiters() -> None:
+    assert split_steps("one\n\ntwo\n\n\n\nthree", "\n\n") == ("one\n\n", "two\n\n\n\n", "three")
+    assert split_steps("\n\none", "\n\n") == ("\n\none",)
+    assert split_steps("", "\n\n") == ()

@@ -1,0 +1,80 @@
+"""The text-only fallback engine."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from tiny import run
+
+from tts_eval.engines.text import TextEngine
+from tts_eval.types import Decoding, Prefix, Problem, Sample, TtsEvalError
+
+
+PROBLEM = Problem("p", "two words", ("\n\nQ:",), 6)
+ROOT = Prefix()
+
+
+def seeded(pairs: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """A server that honours seeds."""
+    return [f"{prompt} {random.Random(arguments['seed']).random()}" for prompt, arguments in pairs]
+
+
+def engine(generate: Any = seeded, **options: Any) -> TextEngine:
+    options = {"decoding": Decoding(temperature=0.5, seed=1), "count_tokens": None, "takes_seed": True, **options}
+    return TextEngine(generate, **options)
+
+
+def test_every_sample_has_its_own_seed_and_the_same_one_in_any_batch() -> None:
+    requests = [(Problem(f"p{i}", "x", (), 5), Sample((ROOT,), 4, "end")) for i in range(9)]
+    texts = [[prefix.text for prefix in reply] for reply, _ in run(engine(), requests)]
+    assert len({text for of_problem in texts for text in of_problem}) == 36
+    assert texts == [[prefix.text for prefix in run(engine(batch=1), [request])[0][0]] for request in requests]
+
+
+def test_the_arguments_are_lm_evals() -> None:
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    def generate(pairs: list[tuple[str, dict[str, Any]]]) -> list[str]:
+        seen.extend(pairs)
+        return ["a"]
+
+    run(engine(generate, takes_seed=False), [(PROBLEM, Sample((ROOT,), 1, "end"))])
+    expected = {"until": ["\n\nQ:"], "max_gen_toks": 6, "do_sample": True, "temperature": 0.5}
+    assert seen == [("two words", expected)]
+
+
+def test_equal_samples_stop_the_run() -> None:
+    requests = [(Problem(f"p{i}", "x", (), 5), Sample((ROOT,), 4, "end")) for i in range(3)]
+    with pytest.raises(TtsEvalError, match=r"all samples of a problem came back equal.*3 problems.*temperature 0.5"):
+        run(engine(lambda pairs: ["same"] * len(pairs)), requests)
+
+
+def test_equal_samples_pass_where_they_are_expected_or_one_problem_differs() -> None:
+    requests = [(Problem(f"p{i}", "x", (), 5), Sample((ROOT,), 4, "end")) for i in range(3)]
+    same = [lambda pairs: ["same"] * len(pairs), lambda pairs: ["other", *["same"] * (len(pairs) - 1)]]
+    assert len(run(engine(same[0], constant=True), requests)) == 3
+    assert len(run(engine(same[1]), requests)) == 3
+    assert len(run(engine(same[0], decoding=Decoding(temperature=0)), requests)) == 3
+    assert len(run(engine(same[0]), [(PROBLEM, Sample((ROOT,), 1, "end"))])) == 1
+
+
+def test_tokens_are_counted_where_there_is_a_tokenizer_and_unknown_elsewhere() -> None:
+    def generate(pairs: list[tuple[str, dict[str, Any]]]) -> list[str]:
+        return ["one two three", "1 2 3 4 5 6"]
+
+    request = (PROBLEM, Sample((ROOT,), 2, "end"))
+    counting = engine(generate, count_tokens=lambda text: len(text.split()))
+    ((reply, usage),) = run(counting, [request])
+    assert [(prefix.token_count, prefix.finish) for prefix in reply] == [(3, "eos"), (6, "length")]
+    assert (usage.decode_tokens, usage.prefill_tokens, counting.tokens_written) == (9, 4, 9)
+    ((reply, usage),) = run(engine(generate), [request])
+    assert [prefix.token_count for prefix in reply] == [None, None]
+    assert usage.decode_tokens is None and usage.prefill_tokens is None
+
+
+def test_going_on_from_a_partial_solution_is_refused_with_the_mend() -> None:
+    for request in (Sample((ROOT,), 2, "step"), Sample((Prefix(steps=("a",)),), 2, "end")):
+        with pytest.raises(TtsEvalError, match="tts-best-of-n"):
+            engine().submit(0, PROBLEM, request)
