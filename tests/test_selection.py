@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections import Counter, defaultdict
@@ -180,3 +181,10 @@ def test_coverage_of_large_pools_is_exact() -> None:
     assert coverage(np.arange(n) < c, k) == pytest.approx(float(exact), abs=1e-12)
     assert coverage(np.zeros(4, dtype=bool), 4) == 0.0
     assert coverage(np.ones(4, dtype=bool), 1) == 1.0
+
+
+def test_a_pool_without_any_answer_has_no_scores_unless_a_verifier_gave_some() -> None:
+    unscored = Candidate("t", None, ("t",), None, None, None, 1, "eos", 0, 0)
+    assert candidate_scores([unscored, unscored], "last") is None
+    scored = dataclasses.replace(unscored, step_scores=(0.5,))
+    assert candidate_scores([scored, scored], "last") is not None

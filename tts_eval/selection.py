@@ -52,7 +52,8 @@ def aggregate(step_scores: Sequence[float], how: str) -> float:
 def candidate_scores(candidates: Sequence[Candidate], how: str) -> Floats | None:
     """Returns one score a candidate, [n]: its step scores aggregated, or else its outcome score.
 
-    None if a candidate with an answer has neither; a candidate without an answer may lack them (NaN), it can't win.
+    None if a candidate with an answer has neither, or none has any; a candidate without an answer may lack them (NaN),
+    it can't win.
 
     Raises:
         TtsEvalError: If `how` is unknown.
@@ -66,7 +67,7 @@ def candidate_scores(candidates: Sequence[Candidate], how: str) -> Floats | None
             scores[i] = candidate.outcome_score
         elif candidate.answer is not None:
             return None
-    return scores
+    return scores if np.isfinite(scores).any() else None
 
 
 def as_classes(groups: Sequence[int | None]) -> Integers:

@@ -130,12 +130,12 @@ def _check_task(task: ConfigurableTask) -> tuple[list[str], str]:
 
 
 def _prompt(task: ConfigurableTask, doc: dict[str, Any]) -> str:
-    return str(task.fewshot_context(doc, num_fewshot=0))
+    return str(task.fewshot_context(doc, num_fewshot=task.config.num_fewshot or 0))
 
 
 def _first_prompt(name: str, task: ConfigurableTask) -> str:
     prompt = _prompt(task, task.eval_docs[0])
-    shown = prompt if len(prompt) <= PROMPT_LENGTH else f"{prompt[:PROMPT_LENGTH]} ..."
+    shown = prompt if len(prompt) <= PROMPT_LENGTH else f"... {prompt[-PROMPT_LENGTH:]}"
     return f"\nThe first prompt of {name}:\n\n{textwrap.indent(shown, '    ')}\n"
 
 

@@ -1,0 +1,265 @@
+"""End to end: the literal `lm_eval` command on a small real model, on servers, killed, and fed with nonsense."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tts_eval.journal import read_journal
+
+
+ROOT = Path(__file__).parents[1]
+LM_EVAL = str(Path(sys.executable).with_name("lm_eval"))
+TTS_EVAL = str(Path(sys.executable).with_name("tts-eval"))
+DEMO = str(ROOT / "tasks/tts_demo/tts_demo.yaml")
+
+
+def command(output: Path, *more: str, task: str = DEMO, limit: int = 3, **model_args: Any) -> list[str]:
+    arguments = ",".join(f"{key}={value}" for key, value in model_args.items())
+    return [
+        *(LM_EVAL, "--model", "tts-best-of-n", "--model_args", arguments, "--tasks", task, "--limit", str(limit)),
+        *("--log_samples", "--output_path", str(output), *more),
+    ]
+
+
+def run(arguments: list[str], *, succeeds: bool = True, **options: Any) -> str:
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False, **options)
+    assert (done.returncode == 0) == succeeds, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def refusal(arguments: list[str], **options: Any) -> str:
+    """The one line that a user sees last."""
+    output = run(arguments, succeeds=False, **options)
+    assert "Traceback" not in output
+    return output.strip().splitlines()[-1]
+
+
+def journals(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("candidates_*.jsonl"))
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    (results,) = folder.rglob("results_*.json")
+    return json.loads(results.read_text())["results"]
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2 as a model folder, which loads in a second instead of twenty."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+    name = {"pretrained_model_name_or_path": str(smollm2_gguf.parent), "gguf_file": smollm2_gguf.name}
+    loaded = AutoModelForCausalLM.from_pretrained(**name, dtype=torch.float32)
+    config = loaded.config
+    del config.quantization_config
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(loaded.state_dict())
+    folder = tmp_path_factory.mktemp("smollm2")
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**name).save_pretrained(folder)
+    return folder
+
+
+def test_math500_on_a_real_model(smollm2: Path, shared_data: Path, tmp_path: Path) -> None:
+    more = ["--apply_chat_template", "--gen_kwargs", "max_gen_toks=48"]
+    more += ["--metadata", f"math_file={shared_data}/math/math500_test.jsonl"]
+    task = str(ROOT / "tasks/tts_math500/tts_math500.yaml")
+    run(command(tmp_path, *more, task=task, base="hf", pretrained=smollm2, budget=8, temperature=0.8))
+
+    (folder,) = tmp_path.iterdir()
+    assert {path.name.split("_")[0] for path in folder.iterdir()} == {"results", "samples", "candidates"}
+    _, records = read_journal(journals(tmp_path)[0])
+    assert [len(record.candidates) for record in records] == [8, 8, 8]
+    for record in records:
+        assert len({candidate.text for candidate in record.candidates}) > 1
+        assert record.usage.generations == 8
+        assert record.usage.decode_tokens == sum(candidate.tokens or 0 for candidate in record.candidates)
+        assert record.usage.reused_tokens == 7 * (record.usage.prefill_tokens or 0)
+    results = json.loads(next(folder.glob("results_*.json")).read_text())
+    assert results["config"]["tts_eval"]["usage"]["generations"] == 24
+    assert results["results"]["tts_math500"]["generations,none"] == 8
+
+    table = tmp_path / "table.json"
+    run([TTS_EVAL, "select", str(tmp_path), "--format", "json", "--output", str(table)])
+    rows = json.loads(table.read_text())
+    assert {(row["budget"], row["selection"]) for row in rows} == {
+        (budget, selection) for budget in (1, 2, 4, 8) for selection in ("mean", "majority", "coverage")
+    }
+    samples = [json.loads(line) for line in next(folder.glob("samples_*.jsonl")).read_text().splitlines()]
+    at_8 = {row["selection"]: row["accuracy"] for row in rows if row["budget"] == 8}
+    assert at_8["coverage"] == sum(sample["coverage"] for sample in samples) / 3
+    assert at_8["mean"] == pytest.approx(sum(sum(sample["candidates_correct"]) for sample in samples) / 24)
+
+
+def test_a_killed_run_goes_on_where_it_was(smollm2: Path, tmp_path: Path) -> None:
+    def arguments(output: Path) -> list[str]:
+        more = ["--apply_chat_template", "--gen_kwargs", "max_gen_toks=24", "--batch_size", "4"]
+        return command(output, *more, limit=8, base="hf", pretrained=smollm2, budget=4)
+
+    running = subprocess.Popen(arguments(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(len(read_journal(path)[1]) >= 2 for path in journals(tmp_path)):
+        assert running.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    (journal,) = journals(tmp_path / "killed")
+    before = read_journal(journal)[1]
+    assert 2 <= len(before) < 8
+    run(arguments(tmp_path / "killed"))
+    run(arguments(tmp_path / "whole"))
+
+    assert journals(tmp_path / "killed") == [journal]
+    after = {record.uid: record for record in read_journal(journal)[1]}
+    whole = {record.uid: record for record in read_journal(journals(tmp_path / "whole")[0])[1]}
+    assert len(read_journal(journal)[1]) == 8 and sorted(after) == sorted(whole)
+    assert all(after[record.uid] == record for record in before)
+    for uid, record in whole.items():
+        assert [c.text for c in after[uid].candidates] == [c.text for c in record.candidates]
+        assert [c.logprob for c in after[uid].candidates] == pytest.approx(
+            [c.logprob for c in record.candidates], abs=1e-2
+        )
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
+
+
+def test_replay_gives_the_results_of_the_run_without_its_model(smollm2: Path, tmp_path: Path) -> None:
+    more = ["--apply_chat_template", "--gen_kwargs", "max_gen_toks=24"]
+    run(command(tmp_path / "run", *more, base="hf", pretrained=smollm2, budget=4, answer_fallback="last_number"))
+    (journal,) = journals(tmp_path)
+    replay = command(tmp_path / "replay", "--apply_chat_template", journal=journal, model="smollm2")
+    replay[replay.index("tts-best-of-n")] = "tts-replay"
+    run(replay)
+    names = ("accuracy", "coverage", "candidates_correct", "generations", "tokens")
+    first, second = (metrics(tmp_path / name)["tts_demo"] for name in ("run", "replay"))
+    assert [first[f"{name},none"] for name in names] == [second[f"{name},none"] for name in names]
+
+
+def test_a_prompt_longer_than_the_context_is_refused_before_anything_is_computed(smollm2: Path, tmp_path: Path) -> None:
+    line = refusal(command(tmp_path, base="hf", pretrained=smollm2, max_length=16, budget=2))
+    assert line.startswith("tts-eval: the prompt of problem demo/") and "context is 16" in line
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[[bool], str]]:
+    """Starts completion servers on this machine; each honours a request's seed, or ignores it."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(honours_seed: bool) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                number = random.Random(payload["seed"]).randrange(10_000) if honours_seed else 7
+                choice = {"index": 0, "text": f" The answer is \\boxed{{{number}}}.", "finish_reason": "stop"}
+                body = json.dumps({"choices": [choice]}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/v1/completions"
+
+    yield start
+    for each in servers:
+        each.shutdown()
+
+
+def over_server(url: str, output: Path) -> list[str]:
+    local = {"model": "served", "base_url": url, "tokenizer_backend": "none", "tokenized_requests": False}
+    return command(output, base="local-completions", budget=4, **local)
+
+
+def test_samples_of_a_server_that_honours_seeds_differ(server: Callable[[bool], str], tmp_path: Path) -> None:
+    run(over_server(server(True), tmp_path))
+    _, records = read_journal(journals(tmp_path)[0])
+    answers = [candidate.answer for record in records for candidate in record.candidates]
+    assert len(records) == 3 and len(set(answers)) == 12
+
+
+def test_a_server_that_copies_its_samples_stops_the_run(server: Callable[[bool], str], tmp_path: Path) -> None:
+    line = refusal(over_server(server(False), tmp_path))
+    assert "all samples of a problem came back equal" in line and "seed" in line
+    assert read_journal(journals(tmp_path)[0])[1] == []
+
+
+def test_the_dummy_model_runs_through_the_fallback(tmp_path: Path) -> None:
+    run(command(tmp_path, base="dummy", model="dummy", budget=2))
+    assert metrics(tmp_path)["tts_demo"]["generations,none"] == 2
+
+
+@pytest.mark.parametrize(
+    ("model_args", "words"),
+    [
+        ({"budgte": 4}, "unknown argument budgte= in --model_args: did you mean budget=?"),
+        ({"budget": 0}, "budget=0 should be a whole number of at least 1"),
+        ({"budget": "many"}, "budget=many should be a whole number of at least 1"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(tmp_path: Path, model_args: dict[str, Any], words: str) -> None:
+    assert words in refusal(command(tmp_path, base="dummy", **model_args))
+
+
+def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
+    line = refusal(command(tmp_path, base="hf", pretrained=tmp_path / "absent", budget=2))
+    assert line.startswith("tts-eval: the base model hf can't be made") and "absent" in line
+
+
+def test_a_broken_line_of_a_task_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    good = {
+        "problem": "1+1",
+        "solution": r"\boxed{2}",
+        "answer": "2",
+        "subject": "Algebra",
+        "level": 1,
+        "unique_id": "a",
+    }
+    path.write_text(json.dumps(good) + "\n" + '{"problem": "1+')
+    task = str(ROOT / "tasks/tts_math500/tts_math500.yaml")
+    line = refusal(command(tmp_path, "--metadata", f"math_file={path}", task=task, base="dummy", budget=2))
+    assert f"{path}:2" in line and "JSON" in line
+
+
+def test_a_full_disk_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    arguments = command(tmp_path, limit=12, base="dummy", model="dummy", budget=2)
+
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+    line = refusal(arguments, preexec_fn=small_disk)
+    safe = len(read_journal(journals(tmp_path)[0])[1])
+    assert 0 < safe < 12
+    assert f"{safe} problems are safe" in line and "run the same command again" in line
+    run(arguments)
+    assert len(read_journal(journals(tmp_path)[0])[1]) == 12
+
+
+def test_the_cache_of_another_strategy_is_refused(tmp_path: Path) -> None:
+    cache = ["--use_cache", str(tmp_path / "cache")]
+    run(command(tmp_path / "a", *cache, base="dummy", model="dummy", budget=2))
+    line = refusal(command(tmp_path / "b", *cache, base="dummy", model="dummy", budget=4))
+    assert "--use_cache" in line and "name another file" in line
+
+
+def test_the_journal_of_another_strategy_is_refused(tmp_path: Path) -> None:
+    run(command(tmp_path, base="dummy", model="dummy", budget=2))
+    (journal,) = journals(tmp_path)
+    line = refusal(command(tmp_path, base="dummy", model="dummy", budget=4, journal=journal))
+    assert "budget is 2 there and 4 here" in line
