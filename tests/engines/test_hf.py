@@ -104,20 +104,20 @@ def test_the_prompt_is_read_once_and_every_token_is_counted() -> None:
 
 
 def test_running_out_of_memory_halves_the_batch_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    requests = [(problem(index), Sample((ROOT,), 6, "end")) for index in range(4)]
+    requests = [(problem(index), Sample((ROOT,), 24, "end")) for index in range(4)]
     expected = [[prefix.tokens for prefix in reply] for reply, _ in run(tiny_engine(MODEL, DECODING), requests)]
     forward, sizes = MODEL.forward, []
 
     def short_of_memory(input_ids: torch.Tensor, **kwargs: object) -> object:
         sizes.append(len(input_ids))
-        if len(input_ids) > 4:
+        if len(input_ids) > 40:
             raise torch.OutOfMemoryError("no memory for that")
         return forward(input_ids=input_ids, **kwargs)
 
     monkeypatch.setattr(MODEL, "forward", short_of_memory)
     found = [[prefix.tokens for prefix in reply] for reply, _ in run(tiny_engine(MODEL, DECODING), requests)]
     assert found == expected
-    assert max(sizes) > 4
+    assert max(sizes) > 40
 
 
 def test_no_memory_for_a_single_row_is_an_error_with_a_mend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ every row's randomness is its own. Exact for any causal model with a key-value c
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -17,11 +18,15 @@ import numpy as np
 import torch
 
 from tts_eval.engines.memory import free_bytes, is_out_of_memory, row_bytes
-from tts_eval.engines.rows import LayerKV, RowCache, layer_kv, sequence_cache
+from tts_eval.engines.rows import LayerKV, RowCache, layer_kv, least_rows, sequence_cache
 from tts_eval.engines.sampling import draw, keyed_generator
 from tts_eval.engines.stops import Decode, StopFinder, split_steps
 from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage
 
+
+# Sums of a matrix product must not depend on how many rows it has, else a sample would depend on what else is running.
+# MKL (x86 processors) promises that on request, and reads this when it is first used. It costs nothing measurable.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 _POLL_SECONDS = 1.0
 _MEMORY_SHARE = 0.5  # of what is free at the start: the rest is for activations, growing blocks and everybody else
@@ -119,6 +124,7 @@ class HFEngine:
         self._decoding = decoding
         self._max_rows = max_rows
         self._memory = _MEMORY_SHARE * free_bytes(model.device)
+        self._least_rows = least_rows(model)
         self._stems: deque[_Stem] = deque()
         self._finders: dict[tuple[str, ...], StopFinder] = {}
         self._written = 0
@@ -286,18 +292,10 @@ class HFEngine:
         """Reads every row's last token, which gives the logits of its next."""
         if not self._batch.rows:
             return
-        device = self._model.device
-        ids = torch.tensor(self._batch.last_tokens, device=device)[:, None]  # [rows, 1]
-        mask, positions = self._batch.cache.begin_step(device)
-        output = self._model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=self._batch.cache,
-            use_cache=True,
-        )
+        inputs = self._batch.cache.begin_step(self._batch.last_tokens, self._model.device)
+        logits = self._model(**inputs).logits  # [rows and some to spare, 1, vocabulary]
         self._batch.cache.end_step()
-        self._batch.logits = output.logits[:, -1]  # [rows, vocabulary]
+        self._batch.logits = logits[: len(self._batch.rows), -1]
 
     def _shrink(self, error: Exception) -> None:
         """Out of memory: lets every row start again, in a batch of half the size; keyed randomness repeats itself."""
@@ -322,4 +320,7 @@ class HFEngine:
     def _empty_batch(self) -> _Batch:
         config = self._model.config.get_text_config()
         logits = torch.empty(0, config.vocab_size, device=self._model.device, dtype=self._model.dtype)
-        return _Batch(RowCache(config.num_hidden_layers), logits)
+        # `eager` adds its mask to the scores; `sdpa` and its kin take truth values.
+        additive = config._attn_implementation == "eager"
+        cache = RowCache(config, additive=additive, least_rows=self._least_rows)
+        return _Batch(cache, logits)

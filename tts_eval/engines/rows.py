@@ -1,104 +1,73 @@
 """The KV cache of the rows that decode together, written in place.
 
-Rows are right-aligned in one block a layer, so that all of them write their next token in the same column:
+Every row starts at column 0 of one block a layer and writes its next token at its own length:
 
-    column   start                 stop
-    row 0      . . p p p p p t t t |        p prompt, t sampled, . masked
-    row 1      p p p p p p p p t t |
-    row 2      . . . . p p p p p t |        (joined last)
+    column   0 1 2 3 4 5 6 7 ...
+    row 0    p p p p p t t          p prompt, t sampled; the rest is masked
+    row 1    p p p p p p p p t
+    row 2    p p p                  (joined last)
 
-A row joins by copying its prompt's keys and values to the columns before `stop`, and leaves by giving its place to the
-last row. Nothing is concatenated from step to step, and nothing else moves unless the block must grow.
+A row joins by copying its prompt's keys and values, and leaves by giving its place to the last row. Nothing is
+concatenated from step to step.
+
+What a row computes does not depend on the others, to the last bit: masked columns follow its own, where they add exact
+zeros, and shapes are padded to sizes for which the kernels add up in one order (`least_rows`, `_COLUMNS`).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+
+from tts_eval.types import TtsEvalError
 
 
 LayerKV = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of one layer for one sequence: each [heads, tokens, dim]."""
 
-_COLUMNS_AHEAD = 64
+Mask = torch.Tensor | dict[str, torch.Tensor]
+"""What each row may read, [rows, 1, 1, columns] bool or additive; by kind of layer where a model mixes them."""
 
-
-class _Window:
-    """Which part of the blocks is in use: rows [0, count), columns [start, stop)."""
-
-    def __init__(self) -> None:
-        self.lengths: list[int] = []
-        self.start = 0
-        self.stop = 0
-
-
-class _Layer(CacheLayerMixin):
-    """One layer's block; `keys` and `values` are [row capacity, heads, column capacity, dim]."""
-
-    is_sliding = False
-
-    def __init__(self, window: _Window):
-        super().__init__()
-        self.window = window
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        raise NotImplementedError("blocks are made when the first row joins")
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes one new column, [rows, heads, 1, dim], and returns the window, [rows, heads, columns, dim]."""
-        assert self.keys is not None and self.values is not None
-        rows, column = len(self.window.lengths), self.window.stop
-        self.keys[:rows, :, column] = key_states[:, :, 0]
-        self.values[:rows, :, column] = value_states[:, :, 0]
-        columns = slice(self.window.start, column + 1)
-        return self.keys[:rows, :, columns], self.values[:rows, :, columns]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length() + query_length, 0
-
-    def get_seq_length(self) -> int:
-        return self.window.stop - self.window.start
-
-    def get_max_length(self) -> int:
-        return -1
+_COLUMNS = 16  # a vector of 16 float32: the attention kernel handles what doesn't fill one separately
 
 
 class RowCache(Cache):
     """A transformers cache for rows that come and go.
 
     Use: `join` rows; then for every step `begin_step`, the model's forward pass with this cache, `end_step`. After an
-        out-of-memory
-    error the cache is unusable: make a new one and let its rows join again.
+    out-of-memory error the cache is unusable: make a new one and let its rows join again.
+
+    Args:
+        config: The text configuration of the model.
+        additive: Whether the model's attention adds its mask (`eager`) rather than taking truth values.
+        least_rows: Fewest rows of a step; those to spare are computed and ignored (see `least_rows`).
+
+    Raises:
+        TtsEvalError: If the model has layers that keep something else than keys and values.
     """
 
-    def __init__(self, layer_count: int):
-        self._window = _Window()
-        self._blocks = [_Layer(self._window) for _ in range(layer_count)]
+    def __init__(self, config: Any, *, additive: bool, least_rows: int = 1):
+        kinds = set(getattr(config, "layer_types", None) or ())  # absent where all layers are of one kind
+        if kinds - {"full_attention", "sliding_attention"}:
+            others = ", ".join(sorted(kinds - {"full_attention", "sliding_attention"}))
+            raise TtsEvalError(
+                f"this model has layers of kind {others}, whose state can't be forked here: serve it (base=vllm, "
+                "base=local-completions) and run best-of-N over that"
+            )
+        self._mixed = "sliding_attention" in kinds
+        self._sliding = getattr(config, "sliding_window", None) if self._mixed or not kinds else None
+        self._additive = additive
+        self._least_rows = least_rows
+        self._lengths: list[int] = []
+        self._blocks = [_Block() for _ in range(config.num_hidden_layers)]
         super().__init__(layers=list(self._blocks))
 
     @property
     def row_count(self) -> int:
         """Rows in the cache."""
-        return len(self._window.lengths)
-
-    def begin_step(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Makes room for one more token a row.
-
-        Returns:
-            The attention mask [rows, columns + 1] int64, each row's own new token included, and the positions [rows, 1]
-            int64 of the new tokens.
-        """
-        self._make_room(self.row_count, 0)
-        width = self._window.stop - self._window.start + 1
-        lengths = torch.tensor(self._window.lengths, device=device)[:, None]
-        return (torch.arange(width, device=device) >= width - 1 - lengths).long(), lengths
-
-    def end_step(self) -> None:
-        """Says that every row has written one token."""
-        self._window.stop += 1
-        self._window.lengths = [length + 1 for length in self._window.lengths]
+        return len(self._lengths)
 
     def join(self, kv: list[LayerKV], copies: int) -> None:
         """Adds `copies` rows that all start from the same sequence.
@@ -107,62 +76,138 @@ class RowCache(Cache):
             kv: Its keys and values, layer by layer.
             copies: How many rows.
         """
-        length = kv[0][0].shape[1]
-        first = self.row_count
-        self._make_room(first + copies, length, kv)
-        window = self._window
-        for block, (keys, values) in zip(self._blocks, kv, strict=True):
-            assert block.keys is not None and block.values is not None
-            block.keys[first : first + copies, :, window.stop - length : window.stop] = keys
-            block.values[first : first + copies, :, window.stop - length : window.stop] = values
-        window.lengths += [length] * copies
-        window.start = window.stop - max(window.lengths)
+        first, length = self.row_count, kv[0][0].shape[1]
+        self._lengths += [length] * copies
+        for block, layer in zip(self._blocks, kv, strict=True):
+            block.reserve(*self._padded(), like=layer)
+            for target, source in zip(block.kept(), layer, strict=True):
+                target[first : first + copies, :, :length] = source
 
     def leave(self, row: int) -> None:
         """Removes a row; the last row takes its place, so the caller must move its own books likewise."""
-        window = self._window
-        last = self.row_count - 1
-        if row != last:
-            columns = slice(window.stop - window.lengths[last], window.stop)
-            for block in self._blocks:
-                assert block.keys is not None and block.values is not None
-                block.keys[row, :, columns] = block.keys[last, :, columns]
-                block.values[row, :, columns] = block.values[last, :, columns]
-            window.lengths[row] = window.lengths[last]
-        window.lengths.pop()
-        window.start = window.stop - max(window.lengths, default=0)
-
-    def _make_room(self, rows: int, length: int, like: list[LayerKV] | None = None) -> None:
-        """Makes sure that `rows` rows fit, a joining one of `length` tokens among them, and the next column exists.
-
-        `like` gives shapes and type to the first blocks.
-        """
-        window = self._window
-        width = max(length, window.stop - window.start)
-        old_rows, old_columns = self._capacity()
-        if rows <= old_rows and window.stop < old_columns and length <= window.stop:
+        last = self._lengths.pop()
+        if row == self.row_count:
             return
-        # Small steps: what is copied now and then costs less than memory that stays empty.
-        new_rows = old_rows if rows <= old_rows else max(rows, old_rows + old_rows // 4)
-        new_columns = width + _COLUMNS_AHEAD
-        for index, block in enumerate(self._blocks):
-            source = like[index] if like else (block.keys[0], block.values[0])
-            block.keys = self._grown(block.keys, source[0], new_rows, new_columns, width)
-            block.values = self._grown(block.values, source[1], new_rows, new_columns, width)
-        window.start, window.stop = width - (window.stop - window.start), width
+        self._lengths[row] = last
+        for block in self._blocks:
+            for kept in block.kept():
+                kept[row, :, :last] = kept[self.row_count, :, :last]
 
-    def _capacity(self) -> tuple[int, int]:
-        keys = self._blocks[0].keys
-        return (0, 0) if keys is None else (keys.shape[0], keys.shape[2])
+    def begin_step(self, ids: list[int], device: torch.device) -> dict[str, Any]:
+        """Makes room for one more token a row.
 
-    def _grown(self, old: torch.Tensor | None, like: torch.Tensor, rows: int, columns: int, stop: int) -> torch.Tensor:
-        # Zeros, not empty: a masked column weighs nothing, but nothing times NaN is NaN.
-        block = like.new_zeros(rows, like.shape[0], columns, like.shape[2])
-        if old is not None:
-            window = self._window
-            used = slice(window.start, window.stop)
-            block[: self.row_count, :, stop - (window.stop - window.start) : stop] = old[: self.row_count, :, used]
-        return block
+        Args:
+            ids: The token that each row reads, [rows].
+            device: Where the model is.
+
+        Returns:
+            The arguments of the model's forward pass. Its output has rows to spare at the end.
+        """
+        rows, columns = self._padded()
+        spare = [0] * (rows - self.row_count)
+        lengths = torch.tensor([*self._lengths, *spare], device=device)[:, None]  # [rows, 1]
+        for block in self._blocks:
+            block.reserve(rows, columns)
+            block.at, block.columns = lengths[:, 0], columns
+        return {
+            "input_ids": torch.tensor([*ids, *spare], device=device)[:, None],
+            "position_ids": lengths,
+            "attention_mask": self._mask(lengths, columns),
+            "past_key_values": self,
+            "use_cache": True,
+        }
+
+    def end_step(self) -> None:
+        """Says that every row has written one token."""
+        self._lengths = [length + 1 for length in self._lengths]
+
+    def _padded(self) -> tuple[int, int]:
+        """Rows and columns of the coming step."""
+        columns = max(self._lengths) + 1
+        return max(self.row_count, self._least_rows), columns + -columns % _COLUMNS
+
+    def _mask(self, lengths: torch.Tensor, columns: int) -> Mask:
+        column = torch.arange(columns, device=lengths.device)
+        full = self._as_mask(column <= lengths)
+        if self._sliding is None:
+            return full
+        sliding = self._as_mask((column <= lengths) & (column > lengths - self._sliding))
+        return {"full_attention": full, "sliding_attention": sliding} if self._mixed else sliding
+
+    def _as_mask(self, readable: torch.Tensor) -> torch.Tensor:
+        mask = readable[:, None, None]  # [rows, 1, 1, columns]
+        if not self._additive:
+            return mask
+        zeros = torch.zeros((), dtype=self._blocks[0].kept()[0].dtype, device=mask.device)
+        return torch.where(mask, zeros, torch.finfo(zeros.dtype).min)
+
+
+class _Block(CacheLayerMixin):
+    """One layer's keys and values, each [row capacity, heads, column capacity, dim]."""
+
+    is_sliding = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = torch.empty(0)  # the column in which each row writes, [rows]
+        self.columns = 0
+
+    def kept(self) -> LayerKV:
+        """Both blocks."""
+        assert self.keys is not None and self.values is not None
+        return self.keys, self.values
+
+    def reserve(self, rows: int, columns: int, like: LayerKV | None = None) -> None:
+        """Makes the blocks at least that large; the first ones take shape and type of `like`."""
+        if self.keys is None or self.values is None:
+            assert like is not None
+            self.keys, self.values = (kv.new_zeros(rows, kv.shape[0], columns, kv.shape[2]) for kv in like)
+        elif rows > self.keys.shape[0] or columns > self.keys.shape[2]:
+            self.keys, self.values = (_grown(block, rows, columns) for block in (self.keys, self.values))
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object) -> LayerKV:
+        """Writes one token a row, [rows, heads, 1, dim]; returns what all may read, [rows, heads, columns, dim]."""
+        rows = torch.arange(len(self.at), device=self.at.device)
+        for block, states in zip(self.kept(), (key_states, value_states), strict=True):
+            block[rows, :, self.at] = states[:, :, 0]
+        keys, values = (block[: len(rows), :, : self.columns] for block in self.kept())
+        return keys, values
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Not used: the blocks are made when the first row joins."""
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """The window's columns, and its first."""
+        return self.columns, 0
+
+    def get_seq_length(self) -> int:
+        """Columns before the one that is written, were all rows of one length."""
+        return max(0, self.columns - 1)
+
+    def get_max_length(self) -> int:
+        """No limit."""
+        return -1
+
+
+def _grown(block: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    # In small steps: what is copied now and then costs less than memory that stays empty.
+    old_rows, heads, old_columns, dim = block.shape
+    rows = max(rows, old_rows + old_rows // 4) if rows > old_rows else old_rows
+    columns = columns + 4 * _COLUMNS if columns > old_columns else old_columns
+    # Zeros, not empty: a masked column weighs nothing, but nothing times NaN is NaN.
+    grown = block.new_zeros(rows, heads, columns, dim)
+    grown[:old_rows, :, :old_columns] = block
+    return grown
+
+
+def least_rows(model: torch.nn.Module) -> int:
+    """Fewest rows for which a row's results don't depend on how many there are.
+
+    As found by trying MKL's float32 kernels: they treat products of less than 4 rows apart, and where the result has
+    less than 32 columns (a tiny vocabulary) also those with less rows than columns.
+    """
+    narrowest = min((m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear)), default=32)
+    return 4 if narrowest >= 32 else 32
 
 
 def sequence_cache() -> Cache:
