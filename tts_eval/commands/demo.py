@@ -11,12 +11,12 @@ from tts_eval.commands import select as select_command
 from tts_eval.types import TtsEvalError
 
 
-_ARGUMENTS = "base=hf,pretrained={model},budget={budget},temperature=0.6,answer_fallback=last_number"
+_ARGUMENTS = "base=hf,pretrained={model},budget={budget},temperature=0.6"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--budget", type=int, default=8, help="samples a problem; default: %(default)s")
+    parser.add_argument("--budget", type=int, default=16, help="samples a problem; default: %(default)s")
     parser.add_argument("--output", type=Path, default=Path("results/demo"), help="default: %(default)s")
 
 
@@ -31,8 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """
     command = [
         *("--model", "tts-best-of-n", "--model_args", _ARGUMENTS.format(model=_model(), budget=args.budget)),
-        *("--tasks", "tts_demo", "--apply_chat_template", "--gen_kwargs", "max_gen_toks=128"),
-        *("--log_samples", "--output_path", str(args.output)),
+        *("--tasks", "tts_demo", "--log_samples", "--output_path", str(args.output)),
     ]
     print(f"$ tts-eval run {' '.join(command)}\n", flush=True)
     run_command.run(argparse.Namespace(arguments=command))

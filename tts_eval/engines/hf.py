@@ -161,7 +161,7 @@ class HFEngine:
         while (self._batch.rows or self._stems) and not answered and time.monotonic() < deadline:
             started = time.monotonic()
             try:
-                self._admit()
+                self._admit(deadline)
                 together = list(self._batch.rows)
                 answered = self._sample()
                 self._forward()
@@ -175,9 +175,9 @@ class HFEngine:
                 row.stem.job.usage += Usage(seconds=share)
         return [(job.ticket, tuple(reply for reply in job.replies if reply), job.usage) for job in answered]
 
-    def _admit(self) -> None:
-        """Starts waiting extensions while there is room in the batch, oldest first."""
-        while self._stems:
+    def _admit(self, deadline: float) -> None:
+        """Starts waiting extensions oldest first, while there is room and time to read prompts."""
+        while self._stems and (time.monotonic() < deadline or not self._batch.rows):
             stem = self._stems[0]
             room = self._room(stem)
             if room <= 0:

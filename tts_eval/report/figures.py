@@ -39,19 +39,20 @@ def accuracy_figure(rows: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained")
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, ((task, strategy, n), of_panel) in zip(all_axes, panels, strict=True):
-        for selection, style in _STYLES.items():
+        for index, (selection, style) in enumerate(_STYLES.items()):
             line = [row for row in of_panel if row.selection == selection]
-            budgets = [row.budget for row in line]
-            accuracy = [100 * row.accuracy for row in line]
             if line:
-                axes.plot(budgets, accuracy, label=selection, **style)
-                low, high = [100 * row.low for row in line], [100 * row.high for row in line]
-                axes.fill_between(budgets, low, high, color=style["color"], alpha=0.12, linewidth=0)
+                budgets = [row.budget * 2 ** (0.05 * (index - 2)) for row in line]  # side by side, so that all show
+                below = [100 * (row.accuracy - row.low) for row in line]
+                above = [100 * (row.high - row.accuracy) for row in line]
+                accuracy = [100 * row.accuracy for row in line]
+                axes.errorbar(budgets, accuracy, [below, above], label=selection, elinewidth=0.8, capsize=2, **style)
         axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({row.budget for row in of_panel}))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_title(f"{task}, {strategy}, {n} problems")
         axes.set_xlabel("generations a problem (N)")
-        axes.set_ylabel("accuracy in percent, 95 % interval shaded")
+        axes.set_ylabel("accuracy in percent, 95 % interval")
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False)
     try:
