@@ -173,6 +173,8 @@ class SearchLM(LM):
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
         """Takes lm-eval's cache, which keys on prompts alone.
 
+        What comes from the cache never reaches us, so it is in no journal.
+
         Raises:
             TtsEvalError: If the cache holds the answers of another run.
         """

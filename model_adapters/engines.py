@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ CONSTANT_BASES = ("dummy",)
 """Bases that say the same to everything, by design."""
 
 
+log = logging.getLogger(__name__)
+
+
 def base_class(name: str) -> type[LM]:
     """Looks up an lm-eval model.
 
@@ -32,7 +36,12 @@ def base_class(name: str) -> type[LM]:
     """
     try:
         return get_model(name)
-    except ValueError as error:
+    except (ImportError, ValueError) as error:
+        if name in model_registry:
+            raise TtsEvalError(
+                f"base={name} can't be imported: {' '.join(str(error).split())}; install what it needs, such as "
+                "'tts-eval[hf]', 'tts-eval[vllm]' or 'lm-eval[api]'"
+            ) from error
         near = difflib.get_close_matches(name, model_registry.keys(), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(model_registry.keys()))}"
         raise TtsEvalError(f"base={name}: lm-eval has no such model; {hint}") from error
@@ -74,14 +83,31 @@ def build_engine(name: str, base: LM, decoding: Decoding, max_rows: int | None) 
         max_rows: Most samples in one batch; None leaves it to the engine.
     """
     if name in HF_BASES and base.backend == "causal":
-        return _hf_engine(base, decoding, max_rows)
+        try:
+            return _hf_engine(base, decoding, max_rows)
+        except TtsEvalError as error:
+            log.warning("tts-eval: %s; it is sampled through lm-eval instead, with randomness that isn't keyed", error)
     from tts_eval.engines.text import TextEngine
 
+    def generate(pairs: list[tuple[str, dict[str, Any]]]) -> list[str]:
+        try:
+            return base.generate_until([_request(*pair) for pair in pairs])
+        except Exception as error:  # whatever a server or its client raises
+            raise TtsEvalError(
+                f"the base model {name} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]} (check "
+                "base_url= and the server; what is done is kept, so the same command goes on; "
+                "TTS_EVAL_TRACEBACK=1 shows where)"
+            ) from error
+
+    # Bases that send text leave it to the server to refuse a prompt; the others cut it at max_length.
+    cuts = getattr(base, "tokenized_requests", True)
+    counter = _token_counter(base)
     return TextEngine(
-        lambda pairs: base.generate_until([_request(*pair) for pair in pairs]),
+        generate,
         decoding=decoding,
-        count_tokens=_token_counter(base),
+        count_tokens=counter,
         takes_seed=name in SEEDED_BASES,
+        context=base.max_length if counter is not None and cuts else None,
         constant=name in CONSTANT_BASES,
         **({} if max_rows is None else {"batch": max_rows}),
     )
@@ -97,19 +123,30 @@ def _hf_engine(base: Any, decoding: Decoding, max_rows: int | None) -> Engine:
         encode=base.tok_encode,
         decode=lambda ids: base.tokenizer.decode(ids, skip_special_tokens=True),
         end_tokens=ends,
+        special_tokens=base.tokenizer.get_added_vocab(),
         context=base.max_length,
         decoding=decoding,
         max_rows=max_rows,
     )
 
 
-def _token_counter(base: LM) -> Any:
-    # lm-eval's own convention: a base without a tokenizer at hand has `tokenizer` None, or none at all.
+def _token_counter(base: LM) -> Callable[[Any], int] | None:
+    # A base without a tokenizer at hand has `tokenizer` None, or none at all, or one that fetches it from the hub; some
+    # have tiktoken's or a server's.
     try:
-        tokenizer = base.tokenizer
+        tokenizer: Any = base.tokenizer
     except (AttributeError, OSError):
         return None
-    return (lambda text: len(tokenizer.encode(text, add_special_tokens=False))) if tokenizer is not None else None
+    from transformers import PreTrainedTokenizerBase
+
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        return None
+
+    def count(text: Any) -> int:
+        # Chat bases wrap a prompt in a tuple of its own, which holds it as `prompt`.
+        return len(tokenizer.encode(text if isinstance(text, str) else text.prompt, add_special_tokens=False))
+
+    return count
 
 
 def _request(prompt: str, arguments: dict[str, Any]) -> Instance:

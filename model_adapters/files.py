@@ -25,6 +25,8 @@ from tts_eval.types import TtsEvalError
 
 _PACKAGES = ("tts-eval", "lm-eval", "torch", "transformers", "math-verify")
 
+_PROMPTING = ("num_fewshot", "apply_chat_template", "system_instruction", "fewshot_as_multiturn")
+
 _CACHE_KEY = "tts-eval run"
 
 log = logging.getLogger(__name__)
@@ -33,20 +35,12 @@ log = logging.getLogger(__name__)
 def output_folder(model_args: Mapping[str, Any]) -> Path | None:
     """The folder in which lm-eval will write this run's results and samples, or None if it writes none.
 
-    lm-eval tells its models nothing of `--output_path`, so this reads the running command's line as lm-eval does.
+    lm-eval tells its models nothing of `--output_path`, so this reads the running command's own line.
 
     Args:
         model_args: Everything of `--model_args`, from which lm-eval takes the folder's name.
     """
-    if "lm_eval._cli.run" not in sys.modules:
-        return None  # called as a library: the command line is somebody else's
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--output_path", "-o")
-    parser.add_argument("--config", "-C")
-    options, _ = parser.parse_known_args(sys.argv[1:])
-    output_path = options.output_path
-    if output_path is None and options.config is not None:
-        output_path = (yaml.safe_load(Path(options.config).read_text(encoding="utf-8")) or {}).get("output_path")
+    output_path = _command_line().get("output_path")
     if output_path is None:
         return None
     path = Path(output_path)
@@ -55,6 +49,29 @@ def output_folder(model_args: Mapping[str, Any]) -> Path | None:
     name = GeneralConfigTracker._get_model_name(dict(model_args))
     # Without a name lm-eval makes one up when it writes; the journal stays one folder above.
     return path / sanitize_model_name(name) if name else path
+
+
+def prompting() -> dict[str, Any]:
+    """What the running command says of prompts; a run with other prompts is another run."""
+    options = _command_line()
+    return {name: options.get(name) for name in _PROMPTING}
+
+
+def _command_line() -> dict[str, Any]:
+    """The options of the running lm_eval command that concern us, those of its `--config` file included."""
+    if "lm_eval._cli.run" not in sys.modules:
+        return {}  # called as a library: the command line is somebody else's
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--output_path", "-o")
+    parser.add_argument("--config", "-C")
+    parser.add_argument("--num_fewshot", "-f", type=int)
+    parser.add_argument("--system_instruction")
+    parser.add_argument("--apply_chat_template", nargs="?", const=True)
+    parser.add_argument("--fewshot_as_multiturn", nargs="?", const=True)
+    given, _ = parser.parse_known_args(sys.argv[1:])
+    options = {name: value for name, value in vars(given).items() if value is not None}
+    config = Path(options["config"]).read_text(encoding="utf-8") if "config" in options else ""
+    return {**(yaml.safe_load(config) or {}), **options}
 
 
 def open_journal(
@@ -77,7 +94,7 @@ def open_journal(
     """
     now = datetime.now()
     limits = {(question.problem.stop, question.problem.max_tokens) for question in questions}
-    run = {**identity, "task": task, "limits": sorted(limits)}
+    run = {**identity, "task": task, "limits": sorted(limits), "prompting": prompting()}
     header = Header({**run, "versions": _versions(), "git_hash": _git_hash(), "started": now.isoformat()})
     place = Path(named).expanduser() if named else folder
     if place is None:

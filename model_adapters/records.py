@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
-from lm_eval.utils import hash_string
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import hash_string, warning_once
 
 from tts_eval.answers import default_grader, extract_answer
 from tts_eval.journal import Record
 from tts_eval.model_adapters.answer import Answer
 from tts_eval.selection import as_classes, candidate_scores, select
 from tts_eval.types import Candidate, Outcome, Problem, TtsEvalError, Usage
+
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,15 @@ def question_of(request: Instance) -> Question:
     prompt, generation = request.args
     prompt_hash = hash_string(prompt)
     given = request.doc.get("unique_id") if isinstance(request.doc, Mapping) else None
-    until = generation.get("until") or []
+    limits = normalize_gen_kwargs(generation, DEFAULT_MAX_GEN_TOKS)
+    ignored = [name for name in _SAMPLING if limits.get(name)]
+    if ignored:
+        warning_once(log, f"tts-eval: {', '.join(ignored)} of the task or --gen_kwargs not used: see --model_args")
     problem = Problem(
         uid=str(given) if given is not None else prompt_hash,
         prompt=prompt,
-        stop=tuple(filter(None, [until] if isinstance(until, str) else until)),
-        max_tokens=int(generation.get("max_gen_toks", DEFAULT_MAX_GEN_TOKS)),
+        stop=tuple(filter(None, limits["until"])),
+        max_tokens=int(limits["max_gen_toks"]),
     )
     return Question(str(request.task_name), problem, prompt_hash, request.args)
 

@@ -97,6 +97,26 @@ def test_in_float32_a_sample_is_bit_for_bit_the_same_alone_and_in_any_batch() ->
         assert [prefix.logprob for prefix in reply] == pytest.approx([p.logprob for p in alone], abs=1e-12)
 
 
+@pytest.mark.parametrize("family", ["GPTNeo", "Bloom"])
+def test_an_architecture_that_reads_such_batches_wrongly_is_refused(family: str) -> None:
+    torch.manual_seed(1)
+    if family == "GPTNeo":
+        config = transformers.GPTNeoConfig(
+            vocab_size=END + 1,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=4,
+            attention_types=[[["global", "local"], 1]],
+            window_size=8,
+            max_position_embeddings=CONTEXT,
+        )
+    else:
+        config = transformers.BloomConfig(vocab_size=END + 1, hidden_size=32, n_layer=2, n_head=4)
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    with pytest.raises(TtsEvalError, match="batch"):
+        tiny_engine(model, DECODING)
+
+
 def test_layers_with_another_kind_of_state_are_refused_with_the_mend() -> None:
     config = SimpleNamespace(layer_types=["linear_attention", "full_attention"], num_hidden_layers=2)
     with pytest.raises(TtsEvalError, match=r"linear_attention.*base=vllm"):

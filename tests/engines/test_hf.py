@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import CONTEXT, END, decode, encode, naive_tokens, run, tiny_engine, tiny_model
 
+from tts_eval.engines.sampling import draw
 from tts_eval.types import Decoding, Prefix, Problem, Sample, TtsEvalError
 
 
@@ -120,13 +121,40 @@ def test_running_out_of_memory_halves_the_batch_and_changes_nothing(monkeypatch:
     assert max(sizes) > 40
 
 
+def test_running_out_of_memory_while_drawing_loses_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = [(problem(index), Sample((ROOT,), 2, "end")) for index in range(6)]
+    expected = [[prefix.tokens for prefix in reply] for reply, _ in run(tiny_engine(MODEL, DECODING), requests)]
+    calls = 0
+
+    def sometimes(*args: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls % 7 == 0 and len(args[0]) > 1:
+            raise torch.OutOfMemoryError("no memory for that")
+        return draw(*args)
+
+    monkeypatch.setattr("tts_eval.engines.hf.draw", sometimes)
+    assert [[p.tokens for p in reply] for reply, _ in run(tiny_engine(MODEL, DECODING), requests)] == expected
+
+
+def test_a_special_token_that_the_problem_names_as_a_stop_ends_the_solution() -> None:
+    p = problem(6, stop=("<h>",), max_tokens=40)
+    engine = tiny_engine(MODEL, DECODING)
+    engine._special_tokens = {"<h>": encode("h")[0]}
+    ((reply, _),) = run(engine, [(p, Sample((ROOT,), 12, "end"))])
+    stopped = [prefix for prefix in reply if prefix.finish == "stop"]
+    assert stopped and all(prefix.tokens[-1] == encode("h")[0] for prefix in stopped)
+    assert all(encode("h")[0] not in prefix.tokens[:-1] for prefix in reply)
+
+
 def test_no_memory_for_a_single_row_is_an_error_with_a_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(**kwargs: object) -> object:
         raise torch.OutOfMemoryError("none at all")
 
+    engine = tiny_engine(MODEL, DECODING)
     monkeypatch.setattr(MODEL, "forward", no_memory)
     with pytest.raises(TtsEvalError, match=r"single row.*dtype="):
-        run(tiny_engine(MODEL, DECODING), [(problem(0), Sample((ROOT,), 4, "end"))])
+        run(engine, [(problem(0), Sample((ROOT,), 4, "end"))])
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers() -> None:

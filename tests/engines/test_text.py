@@ -78,3 +78,20 @@ def test_going_on_from_a_partial_solution_is_refused_with_the_mend() -> None:
     for request in (Sample((ROOT,), 2, "step"), Sample((Prefix(steps=("a",)),), 2, "end")):
         with pytest.raises(TtsEvalError, match="tts-best-of-n"):
             engine().submit(0, PROBLEM, request)
+
+
+def test_equal_samples_of_the_first_problems_are_held_back_until_others_differ() -> None:
+    requests = [(Problem(f"p{i}", "easy" if i < 2 else "hard", (), 5), Sample((ROOT,), 4, "end")) for i in range(4)]
+
+    def easy_first(pairs: list[tuple[str, dict[str, Any]]]) -> list[str]:
+        return [prompt if prompt == "easy" else f"{arguments['seed']}" for prompt, arguments in pairs]
+
+    texts = [[prefix.text for prefix in reply] for reply, _ in run(engine(easy_first, batch=4), requests)]
+    assert texts[0] == ["easy"] * 4 and len(set(texts[3])) == 4
+
+
+def test_a_prompt_that_would_be_cut_is_refused() -> None:
+    counting = engine(count_tokens=lambda text: len(text.split()), context=7)
+    with pytest.raises(TtsEvalError, match=r"p has 2 tokens.*may have 6.*takes 7.*max_length="):
+        counting.check(PROBLEM)
+    engine(count_tokens=lambda text: len(text.split()), context=8).check(PROBLEM)

@@ -49,6 +49,7 @@ def tiny_engine(model: LlamaForCausalLM, decoding: Decoding | None = None, max_r
         encode=encode,
         decode=decode,
         end_tokens=[END],
+        special_tokens={},
         context=CONTEXT,
         decoding=decoding or Decoding(temperature=1.0, step_delimiter="\n"),
         max_rows=max_rows,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tts_eval.answers import extract_answer
 from tts_eval.journal import Record
 from tts_eval.types import TtsEvalError
 
@@ -48,7 +49,8 @@ def read_samples_gold(folder: Path, task: str) -> dict[str, Gold]:
                     raise TtsEvalError(
                         f"{path}:{number}: not a sample of lm-eval ({error!r}); delete the line"
                     ) from error
-                gold = Gold(str(target), doc.get("level"))
+                # Of a worked solution, such as lm-eval's own gsm8k has for a target, only the final answer is gold.
+                gold = Gold(extract_answer(str(target)) or str(target), doc.get("level"))
                 golds[prompt_hash] = gold
                 if "unique_id" in doc:
                     golds[str(doc["unique_id"])] = gold

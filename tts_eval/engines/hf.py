@@ -7,26 +7,22 @@ every row's randomness is its own. Exact for any causal model with a key-value c
 from __future__ import annotations
 
 import gc
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
+from tts_eval.engines.exact import read_sequence, require_exact_rows, row_cache
 from tts_eval.engines.memory import free_bytes, is_out_of_memory, row_bytes
-from tts_eval.engines.rows import LayerKV, RowCache, layer_kv, least_rows, sequence_cache
+from tts_eval.engines.rows import LayerKV, RowCache
 from tts_eval.engines.sampling import draw, keyed_generator
 from tts_eval.engines.stops import Decode, StopFinder, split_steps
 from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage
 
-
-# Sums of a matrix product must not depend on how many rows it has, else a sample would depend on what else is running.
-# MKL (x86 processors) promises that on request, and reads this when it is first used. It costs nothing measurable.
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 _POLL_SECONDS = 1.0
 _MEMORY_SHARE = 0.5  # of what is free at the start: the rest is for activations, growing blocks and everybody else
@@ -66,6 +62,7 @@ class _Row:
     child: int
     random: np.random.Generator
     stops: StopFinder
+    special_stops: frozenset[int]
     limit: int
     tokens: list[int] = field(default_factory=list)
     logprob: float = 0.0
@@ -100,9 +97,13 @@ class HFEngine:
         encode: Prompt text to token ids, special tokens as the model wants them.
         decode: Token ids to text, special tokens left out.
         end_tokens: Ids that end a solution.
+        special_tokens: Ids of the tokens that `decode` leaves out, which a problem may name as stop strings.
         context: Longest sequence, in tokens, that the model takes.
         decoding: Temperature, seed, step delimiter and step length of the run.
         max_rows: Most rows in one batch; None chooses by the memory that is free.
+
+    Raises:
+        TtsEvalError: If the model can't be batched like this.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class HFEngine:
         encode: Callable[[str], list[int]],
         decode: Decode,
         end_tokens: Iterable[int],
+        special_tokens: Mapping[str, int],
         context: int,
         decoding: Decoding,
         max_rows: int | None = None,
@@ -120,14 +122,16 @@ class HFEngine:
         self._encode = encode
         self._decode = decode
         self._end_tokens = frozenset(end_tokens)
+        self._special_tokens = special_tokens
         self._context = context
         self._decoding = decoding
         self._max_rows = max_rows
         self._memory = _MEMORY_SHARE * free_bytes(model.device)
-        self._least_rows = least_rows(model)
         self._stems: deque[_Stem] = deque()
         self._finders: dict[tuple[str, ...], StopFinder] = {}
+        self._answered: list[_Job] = []
         self._written = 0
+        require_exact_rows(model, context)
         self._batch = self._empty_batch()
 
     @property
@@ -138,6 +142,8 @@ class HFEngine:
     def check(self, problem: Problem) -> None:
         """See `Engine.check`."""
         length = len(self._encode(problem.prompt))
+        if length == 0:
+            raise TtsEvalError(f"the prompt of problem {problem.uid} has no tokens: a model can't start from nothing")
         if length >= self._context:
             raise TtsEvalError(
                 f"the prompt of problem {problem.uid} has {length} tokens, but the model's context is {self._context}: "
@@ -157,13 +163,12 @@ class HFEngine:
     def poll(self) -> list[tuple[int, tuple[Prefix, ...], Usage]]:
         """See `Engine.poll`."""
         deadline = time.monotonic() + _POLL_SECONDS
-        answered: list[_Job] = []
-        while (self._batch.rows or self._stems) and not answered and time.monotonic() < deadline:
+        while (self._batch.rows or self._stems) and not self._answered and time.monotonic() < deadline:
             started = time.monotonic()
             try:
                 self._admit(deadline)
                 together = list(self._batch.rows)
-                answered = self._sample()
+                self._sample()
                 self._forward()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -173,6 +178,7 @@ class HFEngine:
             share = (time.monotonic() - started) / len(together)
             for row in together:
                 row.stem.job.usage += Usage(seconds=share)
+        answered, self._answered = self._answered, []
         return [(job.ticket, tuple(reply for reply in job.replies if reply), job.usage) for job in answered]
 
     def _admit(self, deadline: float) -> None:
@@ -183,8 +189,9 @@ class HFEngine:
             if room <= 0:
                 return
             if stem.kv is None or stem.logits is None:
-                self._read(stem)
-            assert stem.kv is not None and stem.logits is not None
+                stem.kv, stem.logits = read_sequence(self._model, stem.ids)
+                reused = (len(stem.waiting) - 1) * len(stem.ids)
+                stem.job.usage += Usage(prefill_tokens=len(stem.ids), reused_tokens=reused)
             count = min(room, len(stem.waiting))
             self._batch.size = len(self._batch.rows) + count
             self._batch.cache.join(stem.kv, count)
@@ -209,53 +216,45 @@ class HFEngine:
             left = min(left, self._decoding.max_step_tokens)
         return min(left, self._context - len(stem.ids))
 
-    def _read(self, stem: _Stem) -> None:
-        """Runs the model over the stem's tokens, once for all its extensions."""
-        cache = sequence_cache()
-        ids = torch.tensor([stem.ids], device=self._model.device)  # [1, tokens]
-        output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        stem.kv, stem.logits = layer_kv(cache), output.logits[:, -1]
-        reused = (len(stem.waiting) - 1) * len(stem.ids)
-        stem.job.usage += Usage(prefill_tokens=len(stem.ids), reused_tokens=reused)
-
     def _row(self, stem: _Stem, child: int) -> _Row:
         path = (*stem.prefix.path, child)
         strings = stem.job.problem.stop
         if stem.job.request.until == "step":
             strings += (self._decoding.step_delimiter,)
         random = keyed_generator(self._decoding.seed, stem.job.problem.uid, path)
-        return _Row(stem, child, random, self._finder(strings), self._token_limit(stem))
+        special = frozenset(self._special_tokens[string] for string in strings if string in self._special_tokens)
+        return _Row(stem, child, random, self._finder(strings), special, self._token_limit(stem))
 
     def _finder(self, strings: tuple[str, ...]) -> StopFinder:
         if strings not in self._finders:
             self._finders[strings] = StopFinder(self._decode, strings)
         return self._finders[strings]
 
-    def _sample(self) -> list[_Job]:
-        """Draws a token for every row, lets the rows that end leave, and returns the jobs that are answered."""
+    def _sample(self) -> None:
+        """Draws a token for every row and lets the rows that end leave."""
         temperatures = torch.tensor([row.stem.job.temperature for row in self._batch.rows], dtype=torch.float64)
         uniforms = torch.tensor([row.random.random() for row in self._batch.rows], dtype=torch.float64)
-        device = self._batch.logits.device
-        tokens, logprobs = (x.tolist() for x in draw(self._batch.logits, temperatures.to(device), uniforms.to(device)))
-        answered = []
-        kept = list(range(len(self._batch.rows)))
-        for index in reversed(range(len(self._batch.rows))):
-            row = self._batch.rows[index]
-            row.tokens.append(tokens[index])
-            row.logprob += logprobs[index]
-            reply = self._ended(row)
+        # Apple's GPUs have no float64.
+        logits = self._batch.logits.cpu() if self._batch.logits.device.type == "mps" else self._batch.logits
+        tokens, logprobs = draw(logits, temperatures.to(logits.device), uniforms.to(logits.device))
+        drawn = list(zip(tokens.tolist(), logprobs.tolist(), strict=True))
+        self._batch.last_tokens = [token for token, _ in drawn]
+        self._written += len(drawn)
+        for row, (token, logprob) in zip(self._batch.rows, drawn, strict=True):
+            row.tokens.append(token)
+            row.logprob += logprob
+        for index in reversed(range(len(drawn))):
+            reply = self._ended(self._batch.rows[index])
             if reply:
-                answered += self._leave(index, reply, kept)
-        self._written += len(tokens)
-        self._batch.logits = self._batch.logits[kept]
-        self._batch.last_tokens = [tokens[index] for index in kept]
-        return answered
+                self._leave(index, reply)
 
     def _ended(self, row: _Row) -> Prefix | None:
         """The finished extension, if the row's last token ended it."""
         finish: Finish | None = None
         if row.tokens[-1] in self._end_tokens:
             finish = "eos"
+        elif row.tokens[-1] in row.special_stops:
+            finish = "stop"
         elif not row.stops.found(row.tokens) and len(row.tokens) < row.limit:
             return None
         prefix, problem = row.stem.prefix, row.stem.job.problem
@@ -275,22 +274,25 @@ class HFEngine:
         logprob = (prefix.logprob or 0.0) + row.logprob
         return Prefix((*prefix.path, row.child), steps, tokens, len(tokens), logprob, finish)
 
-    def _leave(self, index: int, reply: Prefix, kept: list[int]) -> list[_Job]:
-        """Takes a row out of the batch, its place going to the last one; returns its job if that is now answered."""
-        row = self._batch.rows[index]
+    def _leave(self, index: int, reply: Prefix) -> None:
+        """Takes a row out of the batch, its place going to the last one."""
+        batch = self._batch
+        row = batch.rows[index]
         job = row.stem.job
         job.replies[row.stem.index * job.request.n + row.child] = reply
-        self._batch.cache.leave(index)
-        self._batch.size -= 1
-        self._batch.rows[index], kept[index] = self._batch.rows[-1], kept[-1]
-        self._batch.rows.pop()
-        kept.pop()
         job.usage += Usage(decode_tokens=len(row.tokens))
-        return [] if any(reply is None for reply in job.replies) else [job]
+        batch.cache.leave(index)
+        batch.rows[index], batch.last_tokens[index] = batch.rows[-1], batch.last_tokens[-1]
+        batch.rows.pop()
+        batch.last_tokens.pop()
+        batch.size -= 1
+        if all(reply is not None for reply in job.replies):
+            self._answered.append(job)
 
     def _forward(self) -> None:
         """Reads every row's last token, which gives the logits of its next."""
         if not self._batch.rows:
+            self._batch = self._empty_batch()
             return
         inputs = self._batch.cache.begin_step(self._batch.last_tokens, self._model.device)
         logits = self._model(**inputs).logits  # [rows and some to spare, 1, vocabulary]
@@ -299,15 +301,16 @@ class HFEngine:
 
     def _shrink(self, error: Exception) -> None:
         """Out of memory: lets every row start again, in a batch of half the size; keyed randomness repeats itself."""
-        if self._batch.size <= 1:
+        if self._max_rows == 1:
             raise TtsEvalError(
                 f"out of memory with a single row ({error}): use a smaller model, dtype=bfloat16 in --model_args or "
                 "a lower max_gen_toks in --gen_kwargs"
             ) from error
-        self._max_rows = self._batch.size // 2
+        self._max_rows = max(1, self._batch.size // 2)
         stems = {id(row.stem): row.stem for row in self._batch.rows} | {id(stem): stem for stem in self._stems}
         for row in self._batch.rows:
             row.stem.waiting.append(row.child)
+            row.stem.job.usage += Usage(decode_tokens=len(row.tokens))  # written, and to be written again
         for stem in stems.values():
             stem.waiting = deque(sorted(stem.waiting))
             stem.kv = stem.logits = None
@@ -318,9 +321,6 @@ class HFEngine:
             torch.cuda.empty_cache()
 
     def _empty_batch(self) -> _Batch:
-        config = self._model.config.get_text_config()
-        logits = torch.empty(0, config.vocab_size, device=self._model.device, dtype=self._model.dtype)
-        # `eager` adds its mask to the scores; `sdpa` and its kin take truth values.
-        additive = config._attn_implementation == "eager"
-        cache = RowCache(config, additive=additive, least_rows=self._least_rows)
-        return _Batch(cache, logits)
+        vocabulary = self._model.config.get_text_config().vocab_size
+        logits = torch.empty(0, vocabulary, device=self._model.device, dtype=self._model.dtype)
+        return _Batch(row_cache(self._model), logits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -31,7 +32,17 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0] + cached)
-    return int(psutil.virtual_memory().available)
+    return min([int(psutil.virtual_memory().available), *_cgroup_bytes()])
+
+
+def _cgroup_bytes() -> list[int]:
+    """What the control group of a container leaves, unlike the machine's own figures; empty without a limit."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return []
+    return [] if limit == "max" else [int(limit) - int(used)]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -11,15 +11,15 @@ A row joins by copying its prompt's keys and values, and leaves by giving its pl
 concatenated from step to step.
 
 What a row computes does not depend on the others, to the last bit: masked columns follow its own, where they add exact
-zeros, and shapes are padded to sizes for which the kernels add up in one order (`least_rows`, `_COLUMNS`).
+zeros, and shapes are padded to sizes for which the kernels add up in one order (see `tts_eval.engines.exact`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+from transformers.cache_utils import Cache, CacheLayerMixin
 
 from tts_eval.types import TtsEvalError
 
@@ -27,7 +27,7 @@ from tts_eval.types import TtsEvalError
 LayerKV = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of one layer for one sequence: each [heads, tokens, dim]."""
 
-Mask = torch.Tensor | dict[str, torch.Tensor]
+Mask: TypeAlias = torch.Tensor | dict[str, torch.Tensor]
 """What each row may read, [rows, 1, 1, columns] bool or additive; by kind of layer where a model mixes them."""
 
 _COLUMNS = 16  # a vector of 16 float32: the attention kernel handles what doesn't fill one separately
@@ -42,7 +42,7 @@ class RowCache(Cache):
     Args:
         config: The text configuration of the model.
         additive: Whether the model's attention adds its mask (`eager`) rather than taking truth values.
-        least_rows: Fewest rows of a step; those to spare are computed and ignored (see `least_rows`).
+        least_rows: Fewest rows of a step; those to spare are computed and ignored (see `tts_eval.engines.exact`).
 
     Raises:
         TtsEvalError: If the model has layers that keep something else than keys and values.
@@ -149,6 +149,8 @@ class _Block(CacheLayerMixin):
 
     def __init__(self) -> None:
         super().__init__()
+        self.keys: torch.Tensor | None = None
+        self.values: torch.Tensor | None = None
         self.at = torch.empty(0)  # the column in which each row writes, [rows]
         self.columns = 0
 
@@ -167,9 +169,10 @@ class _Block(CacheLayerMixin):
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object) -> LayerKV:
         """Writes one token a row, [rows, heads, 1, dim]; returns what all may read, [rows, heads, columns, dim]."""
-        rows = torch.arange(len(self.at), device=self.at.device)
+        at = self.at.to(key_states.device)  # a model may be spread over several
+        rows = torch.arange(len(at), device=at.device)
         for block, states in zip(self.kept(), (key_states, value_states), strict=True):
-            block[rows, :, self.at] = states[:, :, 0]
+            block[rows, :, at] = states[:, :, 0]
         keys, values = (block[: len(rows), :, : self.columns] for block in self.kept())
         return keys, values
 
@@ -188,6 +191,10 @@ class _Block(CacheLayerMixin):
         """No limit."""
         return -1
 
+    def get_max_cache_shape(self) -> int:
+        """The same, under its name in older releases of transformers."""
+        return -1
+
 
 def _grown(block: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     # In small steps: what is copied now and then costs less than memory that stays empty.
@@ -198,23 +205,3 @@ def _grown(block: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     grown = block.new_zeros(rows, heads, columns, dim)
     grown[:old_rows, :, :old_columns] = block
     return grown
-
-
-def least_rows(model: torch.nn.Module) -> int:
-    """Fewest rows for which a row's results don't depend on how many there are.
-
-    As found by trying MKL's float32 kernels: they treat products of less than 4 rows apart, and where the result has
-    less than 32 columns (a tiny vocabulary) also those with less rows than columns.
-    """
-    narrowest = min((m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear)), default=32)
-    return 4 if narrowest >= 32 else 32
-
-
-def sequence_cache() -> Cache:
-    """An empty cache for reading one sequence, that keeps all of it (also in layers with a sliding window)."""
-    return Cache(layer_class_to_replicate=DynamicLayer)
-
-
-def layer_kv(cache: Cache) -> list[LayerKV]:
-    """Keys and values of the one sequence that `cache` has read, layer by layer, each [heads, tokens, dim]."""
-    return [(layer.keys[0], layer.values[0]) for layer in cache.layers]

@@ -15,15 +15,20 @@ from tts_eval.types import Decoding, Prefix, Problem, Sample, TtsEvalError, Usag
 Generate = Callable[[list[tuple[str, dict[str, Any]]]], Sequence[str]]
 """Maps (prompt, lm-eval generation arguments) pairs to texts."""
 
+Reply = tuple[int, tuple[Prefix, ...], Usage]
+
+_PROOF = 3  # problems with nothing but equal samples that make a broken server likelier than easy problems
+
 
 class TextEngine:
     """Samples whole solutions from a text-to-text function.
 
     Args:
-        generate: The function, called with at most `batch` pairs at a time.
+        generate: The function; one call gets `batch` pairs or less, but all samples of a problem.
         decoding: Temperature, seed and step delimiter of the run.
         count_tokens: Tokens in a text, or None where there is no tokenizer; the ledger's token counts are None then.
         takes_seed: Whether every pair's arguments carry a `seed` of its own.
+        context: Most tokens, of prompt and solution together, that the function takes without cutting; None if unknown.
         constant: Whether equal samples are to be expected (lm-eval's dummy model says the same to everything).
         batch: Samples asked for in one call; what one call made is lost if the run is killed.
     """
@@ -35,6 +40,7 @@ class TextEngine:
         decoding: Decoding,
         count_tokens: Callable[[str], int] | None,
         takes_seed: bool,
+        context: int | None = None,
         constant: bool = False,
         batch: int = 64,
     ):
@@ -42,7 +48,9 @@ class TextEngine:
         self._decoding = decoding
         self._count_tokens = count_tokens
         self._takes_seed = takes_seed
+        self._context = context
         self._proven = constant
+        self._held: list[Reply] = []
         self._batch = batch
         self._queue: deque[tuple[int, Problem, Sample]] = deque()
         self._written: int | None = 0 if count_tokens else None
@@ -53,7 +61,16 @@ class TextEngine:
         return self._written
 
     def check(self, problem: Problem) -> None:
-        """See `Engine.check`; a text-only engine leaves it to the model behind it."""
+        """See `Engine.check`; where context or tokenizer are unknown it is left to the model behind."""
+        if self._count_tokens is None or self._context is None:
+            return
+        length = self._count_tokens(problem.prompt)
+        if length + problem.max_tokens > self._context:
+            raise TtsEvalError(
+                f"the prompt of problem {problem.uid} has {length} tokens and its solution may have "
+                f"{problem.max_tokens}, but the base takes {self._context} and would cut the prompt: raise max_length= in "
+                "--model_args if the model allows it, or lower max_gen_toks in --gen_kwargs"
+            )
 
     def submit(self, ticket: int, problem: Problem, request: Sample) -> None:
         """See `Engine.submit`."""
@@ -64,7 +81,7 @@ class TextEngine:
             )
         self._queue.append((ticket, problem, request))
 
-    def poll(self) -> list[tuple[int, tuple[Prefix, ...], Usage]]:
+    def poll(self) -> list[Reply]:
         """See `Engine.poll`: one call of the model, for as many waiting requests as make up a batch."""
         taken: list[tuple[int, Problem, Sample]] = []
         while self._queue and (not taken or sum(r.n for *_, r in taken) + self._queue[0][2].n <= self._batch):
@@ -78,11 +95,11 @@ class TextEngine:
         texts = iter(self._generate(pairs))
         share = (time.monotonic() - started) / max(1, len(pairs))
         grouped = [[next(texts) for _ in range(request.n)] for *_, request in taken]
-        self._refuse_equal(taken, grouped)
-        return [
+        self._held += [
             (ticket, *self._reply(problem, request, solutions, share))
             for (ticket, problem, request), solutions in zip(taken, grouped, strict=True)
         ]
+        return self._release(taken, grouped)
 
     def _temperature(self, request: Sample) -> float:
         return self._decoding.temperature if request.temperature is None else request.temperature
@@ -100,24 +117,24 @@ class TextEngine:
             arguments["seed"] = keyed_int(self._decoding.seed, problem.uid, (child,), bits=32) >> 1
         return arguments
 
-    def _refuse_equal(self, taken: list[tuple[int, Problem, Sample]], grouped: list[list[str]]) -> None:
-        """Stops a run whose samples are copies of each other: a pool of copies would measure nothing.
+    def _release(self, taken: list[tuple[int, Problem, Sample]], grouped: list[list[str]]) -> list[Reply]:
+        """Lets answers go once samples are known to differ: a pool of copies would measure nothing.
 
-        A single problem may well have equal samples (a short answer, a low temperature). So the batch is refused only
-        if every one of its problems has, and no problem before it had distinct ones.
+        A problem may well have equal samples (a short answer, a low temperature). So they are held back until one has
+        distinct samples, and the run is refused if that many have none, or all there are.
         """
-        sampled = [
-            set(texts)
-            for (_, _, request), texts in zip(taken, grouped, strict=True)
-            if request.n > 1 and self._temperature(request) > 0
-        ]
-        self._proven = self._proven or any(len(texts) > 1 for texts in sampled)
+        self._proven = self._proven or any(len(set(texts)) > 1 for texts in grouped)
+        sampled = any(request.n > 1 and self._temperature(request) > 0 for *_, request in taken)
         if sampled and not self._proven:
+            if len(self._held) < _PROOF and self._queue:
+                return []
             raise TtsEvalError(
-                f"all samples of a problem came back equal, for each of the {len(sampled)} problems of this batch, at "
-                f"temperature {self._decoding.temperature:g}: the server or model ignores the temperature, or uses one "
-                "seed for all. Let it sample (and honour a request's own seed), or ask for temperature=0,budget=1"
+                f"all samples of a problem came back equal, for each of {len(self._held)} problems, at temperature "
+                f"{self._decoding.temperature:g}: the server or model ignores the temperature, or uses one seed for "
+                "all. Let it sample (and honour a request's own seed), or ask for temperature=0,budget=1"
             )
+        released, self._held = self._held, []
+        return released
 
     def _reply(
         self, problem: Problem, request: Sample, texts: list[str], share: float

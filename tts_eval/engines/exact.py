@@ -1,0 +1,79 @@
+"""What makes a row of a batch compute the very numbers that it would compute alone, and the check that it does."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+from tts_eval.engines.rows import LayerKV, RowCache
+from tts_eval.types import TtsEvalError
+
+
+# MKL (x86 processors) promises sums in one order, whatever the number of rows and threads, on request. It reads this
+# when it is first used, and it costs nothing measurable.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+
+def row_cache(model: Any) -> RowCache:
+    """An empty cache for rows of a transformers causal language model."""
+    config = model.config.get_text_config()
+    # `eager` attention adds its mask to the scores; `sdpa` and its kin take truth values.
+    return RowCache(config, additive=config._attn_implementation == "eager", least_rows=_least_rows(model))
+
+
+def read_sequence(model: Any, ids: list[int]) -> tuple[list[LayerKV], torch.Tensor]:
+    """Runs the model over one sequence.
+
+    Args:
+        model: A transformers causal language model.
+        ids: At least one token.
+
+    Returns:
+        Keys and values, layer by layer, and the logits of the next token, [1, vocabulary].
+    """
+    # All of it is kept, also in layers with a sliding window: the rows' masks see to those.
+    cache = Cache(layer_class_to_replicate=DynamicLayer)
+    inputs = torch.tensor([ids], device=model.device)  # [1, tokens]
+    output = model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return [(layer.keys[0], layer.values[0]) for layer in cache.layers], output.logits[:, -1]
+
+
+@torch.inference_mode()
+def require_exact_rows(model: Any, context: int) -> None:
+    """Reads two sequences as rows of one batch and each by itself; the logits must be the same.
+
+    Some architectures take the last column for a row's own position, whatever the mask says. Better to find out now
+    than to sample nonsense.
+
+    Raises:
+        TtsEvalError: If they differ by more than rounding, or the model takes no such batch at all.
+    """
+    vocabulary = model.config.get_text_config().vocab_size
+    generator = torch.Generator().manual_seed(0)
+    # Their lengths differ by more than the local windows that such architectures have.
+    lengths = (3, min(300, context - 1))
+    sequences = [torch.randint(vocabulary, (length + 1,), generator=generator).tolist() for length in lengths]
+    try:
+        cache = row_cache(model)
+        for *ids, _ in sequences:
+            cache.join(read_sequence(model, ids)[0], 1)
+        inputs = cache.begin_step([ids[-1] for ids in sequences], model.device)
+        found = model(**inputs).logits[:2, -1]
+        expected = torch.cat([read_sequence(model, ids)[1] for ids in sequences])
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise TtsEvalError(f"{type(model).__name__} can't be batched row by row: {error}") from error
+    if not torch.allclose(found, expected, rtol=0, atol=0.05 * float(expected.std())):
+        raise TtsEvalError(f"{type(model).__name__} reads rows of different lengths in one batch wrongly")
+
+
+def _least_rows(model: torch.nn.Module) -> int:
+    """Fewest rows for which a row's results don't depend on how many there are.
+
+    As found by trying MKL's float32 kernels: they treat products of less than 4 rows apart, and where the result has
+    less than 32 columns (a tiny vocabulary) also those with less rows than columns.
+    """
+    narrowest = min((m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear)), default=32)
+    return 4 if narrowest >= 32 else 32
