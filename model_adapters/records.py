@@ -18,6 +18,7 @@ from tts_eval.model_adapters.answer import Answer
 from tts_eval.selection import as_classes, candidate_scores, select
 from tts_eval.types import Candidate, Outcome, Problem, TtsEvalError, Usage
 
+
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -41,10 +42,11 @@ def run(arguments: list[str], *, succeeds: bool = True, **options: Any) -> str:
 
 
 def refusal(arguments: list[str], **options: Any) -> str:
-    """The one line that a user sees last."""
+    """The one line that says what was wrong."""
     output = run(arguments, succeeds=False, **options)
     assert "Traceback" not in output
-    return output.strip().splitlines()[-1]
+    (line,) = re.findall(r"^tts-eval: .*", output.replace("\r", "\n"), re.MULTILINE)
+    return line
 
 
 def journals(folder: Path) -> list[Path]:

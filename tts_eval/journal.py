@@ -86,7 +86,7 @@ class Header:
     """The first line of a journal: which run wrote it.
 
     Attributes:
-        run: JSON values: `model`, `verifier`, `task`, `strategy`, `seed`, `arguments` and whatever else decides the
+        run: JSON values: `model`, `verifier`, `task`, `strategy`, `budget`, `seed` and whatever else decides the
             candidates; `versions`, `git_hash` and `started` for information.
     """
 

@@ -1,12 +1,16 @@
 """The grading policy, rule by rule: docs/grading.md names each of these tests."""
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tts_eval.answers import Grader, extract_answer
+from tts_eval.answers.fast import decide
+from tts_eval.answers.keys import compatible
+from tts_eval.answers.normalize import clean
 
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -231,6 +235,31 @@ def test_rule(rule: str, grader: Grader) -> None:
     cases = RULES[rule]
     verdicts = grader.grade([(gold, answer) for _, gold, answer in cases])
     assert [(verdict, *case[1:]) for verdict, case in zip(verdicts, cases, strict=True)] == cases
+
+
+PAIRS = [(rule, *pair) for rule, cases in RULES.items() for _, *pair in cases if clean(pair[0]) != clean(pair[1])]
+
+
+@pytest.mark.parametrize("rule", sorted({rule for rule, *_ in PAIRS}))
+def test_group_agrees_with_grade(rule: str, grader: Grader) -> None:
+    """What is equal both ways is one class, what is unequal both ways is two; keys never rule out an equal pair."""
+    for gold, answer in [pair for name, *pair in PAIRS if name == rule]:
+        verdicts = grader.grade([(gold, answer), (answer, gold)])
+        first, second = grader.group([gold, answer])
+        if verdicts[0] == verdicts[1]:
+            assert (first == second) is verdicts[0], (gold, answer)
+        if any(verdicts) and decide(clean(gold), clean(answer)) is None:
+            keys = [grader._submit_key(clean(text)).result() for text in (gold, answer)]
+            assert None in keys or compatible(*[key for key in keys if key is not None]), (gold, answer, keys)
+
+
+def test_keys_leave_the_classes_as_they_were(monkeypatch: pytest.MonkeyPatch, grader: Grader) -> None:
+    """Without keys, sympy compares each answer with all classes."""
+    cases = [case for cases in RULES.values() for case in cases]
+    texts = [text for _, *pair in random.Random(0).sample(cases, 24) for text in pair]
+    classes = grader.group(texts)
+    monkeypatch.setattr("tts_eval.answers.grader.compatible", lambda *_: True)
+    assert grader.group(texts) == classes
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the shared data at {DATA}")

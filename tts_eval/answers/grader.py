@@ -6,18 +6,26 @@ import atexit
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
 
 from tts_eval.answers.fast import decide
+from tts_eval.answers.keys import Key, compatible
 from tts_eval.answers.normalize import clean, for_sympy
 from tts_eval.answers.process import WorkerProcess
 
 
+_Question = TypeVar("_Question")
+_Reply = TypeVar("_Reply")
+_Keys = dict[str, Future[Key | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class GradingCounts:
-    """How many distinct pairs were decided in which way.
+    """How many distinct pairs were decided in which way, without those that `group` rules out.
 
     Attributes:
         fast: By their text.
@@ -50,6 +58,7 @@ class Grader:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="grader")
         self._lock = threading.Lock()
         self._verdicts: dict[tuple[str, str], Future[bool | None]] = {}
+        self._keys: _Keys = {}
         self._counts = {"fast": 0, "slow": 0, "undecided": 0, "too_long": 0}
 
     def __enter__(self) -> Grader:
@@ -86,10 +95,7 @@ class Grader:
         try:
             return [future is not None and future.result() is True for future in futures]
         except BaseException:  # Ctrl-C above all: the queue would have to be worked off before Python ends
-            for future in futures:
-                if future is not None:
-                    future.cancel()
-            self._forget_failures()
+            self._cancel(futures)
             raise
 
     def group(self, answers: Sequence[str | None]) -> list[int | None]:
@@ -98,6 +104,8 @@ class Grader:
         Equality here is neither transitive nor quite symmetric, so an answer is compared with one representative of
         each class only: the shortest, then alphabetically first of its strings. The classes depend on the set of
         answers, not on their order or number.
+
+        sympy describes each answer once, and compares only those whose descriptions allow that they are equal.
 
         Args:
             answers: One an element, None where a solution has none.
@@ -117,22 +125,39 @@ class Grader:
         """For each answer the representative of its class."""
         leader: dict[str, str] = {}
         leaders: list[str] = []
-        for key in ordered:
-            same = next((other for other in leaders if decide(other, key)), None)
-            leader[key] = same or self._find_leader(key, leaders) or key
-            # An answer that sympy can't handle is alone, and must not cost the others a time-out each.
-            if leader[key] == key and not self._hangs(key, known_only=True):
-                leaders.append(key)
+        # At the first pair that the text doesn't decide, but then for all answers, to keep all workers busy.
+        keys = cache(lambda: {answer: self._submit_key(answer) for answer in ordered})
+        try:
+            for answer in ordered:
+                leader[answer] = self._find_leader(answer, leaders, keys) or answer
+                # An answer that sympy can't handle is alone, and must not cost the others a time-out each.
+                if leader[answer] == answer and not self._hangs(answer, known_only=True):
+                    leaders.append(answer)
+        except BaseException:
+            self._cancel(keys().values() if keys.cache_info().currsize else ())
+            raise
         return leader
 
-    def _find_leader(self, key: str, leaders: list[str]) -> str | None:
-        for other in list(leaders):
-            verdict = self._submit_clean(other, key).result()
+    def _find_leader(self, answer: str, leaders: list[str], keys: Callable[[], _Keys]) -> str | None:
+        verdicts = {other: decide(other, answer) for other in leaders}
+        same = next((other for other, verdict in verdicts.items() if verdict), None)
+        if same is not None:
+            return same
+        for other in (other for other, verdict in verdicts.items() if verdict is None):
+            theirs, mine = keys()[other].result(), keys()[answer].result()
+            if theirs is None and self._hangs(other):
+                leaders.remove(other)
+                continue
+            if mine is None and self._hangs(answer):
+                return None
+            if theirs is not None and mine is not None and not compatible(theirs, mine):
+                continue
+            verdict = self._submit_clean(other, answer).result()
             if verdict:
                 return other
             if verdict is None and self._hangs(other):
                 leaders.remove(other)
-            elif verdict is None and self._hangs(key):
+            elif verdict is None and self._hangs(answer):
                 return None
         return None
 
@@ -155,6 +180,16 @@ class Grader:
                 future = self._verdicts[gold, answer] = self._begin(gold, answer)
             return future
 
+    def _submit_key(self, answer: str) -> Future[Key | None]:
+        with self._lock:
+            future = self._keys.get(answer)
+            if future is None and len(answer) > self.max_length:
+                future = self._keys[answer] = Future()
+                future.set_result(None)
+            elif future is None:
+                future = self._keys[answer] = self._threads.submit(self._describe, answer)
+            return future
+
     def _begin(self, gold: str, answer: str) -> Future[bool | None]:
         """Decides a new pair by its text, or queues it. Called under the lock."""
         too_long = max(len(gold), len(answer)) > self.max_length
@@ -167,23 +202,38 @@ class Grader:
         return future
 
     def _ask(self, gold: str, answer: str) -> bool | None:
-        """Runs in one of as many threads as there are workers, so that one is always idle."""
-        worker = self._idle.pop()
-        try:
-            verdict = worker.ask(for_sympy(gold), for_sympy(answer))
-        finally:
-            self._idle.append(worker)
+        verdict = self._with_worker(lambda worker: worker.ask(for_sympy(gold), for_sympy(answer)))
         with self._lock:
             self._counts["undecided" if verdict is None else "slow"] += 1
         return verdict
 
-    def _forget_failures(self) -> None:
+    def _describe(self, answer: str) -> Key | None:
+        return self._with_worker(lambda worker: worker.describe(for_sympy(answer)))
+
+    def _with_worker(self, question: Callable[[WorkerProcess], _Reply]) -> _Reply:
+        """Runs in one of as many threads as there are workers, so that one is always idle."""
+        worker = self._idle.pop()
+        try:
+            return question(worker)
+        finally:
+            self._idle.append(worker)
+
+    def _cancel(self, futures: Iterable[Future[Any] | None]) -> None:
+        """Drops what is still queued, and forgets what failed so that it may be tried again."""
+        for future in futures:
+            if future is not None:
+                future.cancel()
         with self._lock:
-            self._verdicts = {
-                pair: future
-                for pair, future in self._verdicts.items()
-                if not future.cancelled() and not (future.done() and future.exception())
-            }
+            self._verdicts = _without_failures(self._verdicts)
+            self._keys = _without_failures(self._keys)
+
+
+def _without_failures(futures: dict[_Question, Future[_Reply]]) -> dict[_Question, Future[_Reply]]:
+    return {
+        question: future
+        for question, future in futures.items()
+        if not future.cancelled() and not (future.done() and future.exception())
+    }
 
 
 _default: Grader | None = None

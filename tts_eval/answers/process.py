@@ -8,7 +8,9 @@ import select
 import subprocess
 import sys
 import time
+from typing import Any
 
+from tts_eval.answers.keys import Key
 from tts_eval.types import TtsEvalError
 
 
@@ -22,7 +24,7 @@ class WorkerProcess:
     """One worker, started at the first question. Not thread-safe: one question at a time.
 
     Args:
-        timeout: Seconds that one pair may take, counted from when the worker is ready.
+        timeout: Seconds that one pair, or one answer's key, may take, counted from when the worker is ready.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -38,8 +40,24 @@ class WorkerProcess:
         Raises:
             TtsEvalError: If no worker can be started.
         """
-        request = json.dumps([gold, answer]).encode() + b"\n"
-        for _ in range(2):  # a worker may have been killed from outside while it was idle: that isn't the pair's fault
+        verdict = self._exchange([gold, answer])
+        return None if verdict is None else bool(verdict)
+
+    def describe(self, answer: str) -> Key | None:
+        """Asks sympy what a cleaned answer is.
+
+        Returns:
+            Its key, or None if that took too long or the worker died of it.
+
+        Raises:
+            TtsEvalError: If no worker can be started.
+        """
+        key = self._exchange(answer)
+        return None if key is None else Key.from_json(key)
+
+    def _exchange(self, message: object) -> Any:
+        request = json.dumps(message).encode() + b"\n"
+        for _ in range(2):  # a worker may have been killed from outside while it was idle: not the message's fault
             process = self._process or self._start()
             try:
                 os.write(_stdin(process), request)
@@ -50,7 +68,7 @@ class WorkerProcess:
             except BrokenPipeError:
                 reply = b""
             if reply:
-                return bool(json.loads(reply))
+                return json.loads(reply)
             self.close()
         return None
 

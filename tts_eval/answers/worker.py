@@ -1,7 +1,8 @@
 """The child process that asks math-verify: `python -m tts_eval.answers.worker SECONDS BYTES`.
 
 It reads one JSON pair `[gold, answer]` a line from stdin and writes `true` or `false` for each to stdout, after one
-line `"ready"`, or a line that says why it can't work. It ends when stdin does, and when a pair takes SECONDS.
+line `"ready"`, or a line that says why it can't work. A line with a single string asks for the answer's key. It ends
+when stdin does, and when a line takes SECONDS.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, BinaryIO, NoReturn
 
+from tts_eval.answers.describe import describe
+from tts_eval.answers.keys import Key
+
 
 def main() -> None:
-    """Serves pairs until stdin closes."""
+    """Serves pairs and single answers until stdin closes."""
     seconds, memory = int(sys.argv[1]), int(sys.argv[2])
     # Whatever a library prints must not be mistaken for a verdict.
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     try:
-        equal = load()
+        equal, key = load()
         equal("\\frac{1}{2}x", "x/2")  # builds the parser's tables, so that no pair pays for them
     except ImportError as error:
         _reply(replies, f"{type(error).__name__}: {error}")
@@ -33,16 +37,16 @@ def main() -> None:
     _confine(memory)
     _reply(replies, "ready")
     for line in sys.stdin.buffer:
-        gold, answer = json.loads(line)
+        request = json.loads(line)
         # The parent keeps the time; the alarm (whose default is death) ends a worker whose parent was killed meanwhile.
         signal.alarm(seconds)
-        verdict = equal(gold, answer)
+        reply = key(request).to_json() if isinstance(request, str) else equal(*request)
         signal.alarm(0)
-        _reply(replies, verdict)
+        _reply(replies, reply)
 
 
-def load() -> Callable[[str, str], bool]:
-    """Imports math-verify and returns its comparison of two bare LaTeX strings, without any limit on time."""
+def load() -> tuple[Callable[[str, str], bool], Callable[[str], Key]]:
+    """Imports math-verify. Returns how it compares two bare LaTeX strings, and the key of one, both without limits."""
     import sympy.parsing.sympy_parser
     import sympy.physics.units  # what simplify would import later; it reads its constants from strings
     from latex2sympy2_extended import NormalizationConfig
@@ -65,7 +69,10 @@ def load() -> Callable[[str, str], bool]:
     def equal(gold: str, answer: str) -> bool:
         return bool(verify(read(gold), read(answer), allow_set_relation_comp=True, timeout_seconds=None))
 
-    return equal
+    def key(answer: str) -> Key:
+        return describe(read(answer))
+
+    return equal, key
 
 
 def _confine(memory: int) -> None:

@@ -68,8 +68,8 @@ class TextEngine:
         if length + problem.max_tokens > self._context:
             raise TtsEvalError(
                 f"the prompt of problem {problem.uid} has {length} tokens and its solution may have "
-                f"{problem.max_tokens}, but the base takes {self._context} and would cut the prompt: raise max_length= in "
-                "--model_args if the model allows it, or lower max_gen_toks in --gen_kwargs"
+                f"{problem.max_tokens}, but the base takes {self._context} and would cut the prompt: raise max_length= "
+                "in --model_args if the model allows it, or lower max_gen_toks in --gen_kwargs"
             )
 
     def submit(self, ticket: int, problem: Problem, request: Sample) -> None:
