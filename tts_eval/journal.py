@@ -7,19 +7,17 @@ format, its resume rules and an example.
 from __future__ import annotations
 
 import fcntl
-import functools
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, final, get_args, get_origin, get_type_hints
+from typing import Any, final
 
+from tts_eval.schema import from_json
 from tts_eval.types import Candidate, TtsEvalError, Usage
 
 
@@ -68,7 +66,7 @@ class Record:
         Raises:
             TtsEvalError: Names the key that is missing or wrong.
         """
-        record: Record = _decode(cls, row)
+        record: Record = from_json(cls, row)
         if not isinstance(record.strategy.get("name"), str):
             raise TtsEvalError("strategy.name must be a string")
         if not record.candidates:
@@ -259,7 +257,7 @@ def _parse(content: bytes, path: Path) -> tuple[Header | None, list[Record]]:
         try:
             row = _load(line)
             if number == 1 and "run" in row:
-                header = _decode(Header, row)
+                header = from_json(Header, row)
                 continue
             record = Record.from_json(row)
             if record.uid in lines_of:
@@ -300,42 +298,3 @@ def _require_same_run(path: Path, found: Header, wanted: Header) -> None:
         raise TtsEvalError(
             f"journal {path}: written by another run ({shown}); use its arguments, or write to another folder"
         )
-
-
-_hints = functools.cache(get_type_hints)
-
-
-def _decode(wanted: Any, value: Any, where: str = "") -> Any:
-    """Turns a JSON value into the annotated type `wanted`: the dataclasses above are the schema.
-
-    Raises:
-        TtsEvalError: Names `where` in the line the value is missing or wrong.
-    """
-    if wanted is Any or (isinstance(wanted, type) and type(value) is wanted and wanted is not float):
-        return value
-    if is_dataclass(wanted) and isinstance(value, dict):
-        return _decode_fields(wanted, value, where)
-    origin, inner = get_origin(wanted), get_args(wanted)
-    if origin is UnionType:
-        return None if value is None else _decode(inner[0], value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_decode(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if wanted is float and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
-    if (origin is Mapping and isinstance(value, dict)) or (origin is Literal and value in inner):
-        return value
-    expected = " or ".join(inner) if origin is Literal else _JSON_NAMES.get(origin or wanted, "an object")
-    raise TtsEvalError(f"{where} must be {expected}, not {json.dumps(value)[:60]}")
-
-
-_JSON_NAMES = {str: "a string", int: "an integer", float: "a finite number", tuple: "a list"}
-
-
-def _decode_fields(cls: Any, row: Mapping[str, Any], where: str) -> Any:
-    values = {}
-    for field in fields(cls):
-        key = f"{where}.{field.name}" if where else field.name
-        if field.name not in row and field.default is not None:
-            raise TtsEvalError(f"{key} is missing")
-        values[field.name] = _decode(_hints(cls)[field.name], row.get(field.name), key)
-    return cls(**values)

@@ -1,0 +1,60 @@
+"""Reads JSON values into dataclasses and checks every one: the annotations are the schema."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from tts_eval.types import TtsEvalError
+
+
+_JSON_NAMES = {str: "a string", int: "an integer", float: "a finite number", tuple: "a list"}
+
+_hints = functools.cache(get_type_hints)
+
+
+def from_json(wanted: Any, value: Any, where: str = "") -> Any:
+    """Turns a JSON value into an annotated type.
+
+    Args:
+        wanted: A dataclass, `str`, `int`, `float` (finite), `tuple[T, ...]`, `Mapping`, a `Literal` of strings, `T |
+            None` or `Any`.
+        value: What `json.loads` returned.
+        where: The value's place in the line, for messages.
+
+    Returns:
+        A value of type `wanted`. Unknown keys of an object are ignored; a field that may be None may be absent.
+
+    Raises:
+        TtsEvalError: Names the place where a value is missing or wrong.
+    """
+    if wanted is Any or (isinstance(wanted, type) and type(value) is wanted and wanted is not float):
+        return value
+    if is_dataclass(wanted) and isinstance(value, dict):
+        return _object(wanted, value, where)
+    origin, inner = get_origin(wanted), get_args(wanted)
+    if origin is UnionType:
+        return None if value is None else from_json(inner[0], value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(from_json(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if wanted is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    if (origin is Mapping and isinstance(value, dict)) or (origin is Literal and value in inner):
+        return value
+    expected = " or ".join(inner) if origin is Literal else _JSON_NAMES.get(origin or wanted, "an object")
+    raise TtsEvalError(f"{where} must be {expected}, not {json.dumps(value)[:60]}")
+
+
+def _object(cls: Any, row: Mapping[str, Any], where: str) -> Any:
+    values = {}
+    for field in fields(cls):
+        key = f"{where}.{field.name}" if where else field.name
+        if field.name not in row and field.default is not None:
+            raise TtsEvalError(f"{key} is missing")
+        values[field.name] = from_json(_hints(cls)[field.name], row.get(field.name), key)
+    return cls(**values)
