@@ -1,7 +1,7 @@
 """A policy on a transformers model: continuous batching over rows, token ids in and out.
 
 Each prompt is read once and shared by all its samples; a row that ends leaves the batch at once and the next one joins;
-every row's randomness is its own. Exact for any causal model with a key-value cache.
+every row's randomness is its own. Models whose attention can't take such batches are refused (`engines.exact`).
 """
 
 from __future__ import annotations
