@@ -18,7 +18,8 @@ from lm_eval.api.model import CacheHook
 from lm_eval.loggers.evaluation_tracker import GeneralConfigTracker
 from lm_eval.utils import sanitize_model_name
 
-from tts_eval.journal import Header, Journal, find_journal, journal_path
+from tts_eval.journal import Journal, find_journal, journal_path
+from tts_eval.jsonl import Header
 from tts_eval.model_adapters.records import Question
 from tts_eval.types import TtsEvalError
 
@@ -95,7 +96,7 @@ def open_journal(
     now = datetime.now()
     limits = {(question.problem.stop, question.problem.max_tokens) for question in questions}
     run = {**identity, "task": task, "limits": sorted(limits), "prompting": prompting()}
-    header = Header({**run, "versions": _versions(), "git_hash": _git_hash(), "started": now.isoformat()})
+    header = Header({**run, **provenance(now)})
     place = Path(named).expanduser() if named else folder
     if place is None:
         log.warning("tts-eval: no journal is kept; give --output_path (or journal=) to keep all candidates and resume")
@@ -106,6 +107,11 @@ def open_journal(
     if journal.records:
         log.warning("tts-eval: %d problems of %s are in %s already", len(journal.records), task, path)
     return journal
+
+
+def provenance(now: datetime) -> dict[str, Any]:
+    """What a header says for information only: package versions, the commit, and when the run started."""
+    return {"versions": _versions(), "git_hash": _git_hash(), "started": now.isoformat()}
 
 
 def claim_cache(cache_hook: CacheHook, identity: Mapping[str, Any]) -> None:

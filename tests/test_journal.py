@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_eval.journal import Header, Journal, Record, find_journal, journal_path, read_journal
+from tts_eval.journal import Journal, Record, find_journal, journal_path, read_journal
+from tts_eval.jsonl import Header
 from tts_eval.types import Candidate, TtsEvalError, Usage
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tts_eval.cli import main
-from tts_eval.journal import Header, Journal, Record
+from tts_eval.journal import Journal, Record
+from tts_eval.jsonl import Header
 from tts_eval.types import Candidate, Usage
 
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
-from tts_eval.types import Engine, Outcome, Prefix, Problem, Sample, Search, TtsEvalError, Usage, Verifier
+from tts_eval.types import Engine, Prefix, Problem, Sample, Score, TtsEvalError, Usage, Verifier
+
+
+class Counted(Protocol):
+    """What any search returns: `Outcome`, or something else that says how many solutions it sampled."""
+
+    @property
+    def generations(self) -> int: ...  # noqa: D102
+
+
+_Found = TypeVar("_Found", bound=Counted)
 
 
 @dataclass(slots=True, eq=False)
-class _Running:
+class _Running(Generic[_Found]):
     problem: Problem
-    search: Search
+    search: Generator[Sample | Score, Any, _Found]
     usage: Usage = field(default_factory=Usage)
     to_score: tuple[Prefix, ...] = ()
 
@@ -31,7 +42,9 @@ class Scheduler:
         self._verifier = verifier
         self._in_flight = in_flight
 
-    def run(self, searches: Iterable[tuple[Problem, Search]]) -> Iterator[tuple[Problem, Outcome, Usage] | None]:
+    def run(
+        self, searches: Iterable[tuple[Problem, Generator[Sample | Score, Any, _Found]]]
+    ) -> Iterator[tuple[Problem, _Found, Usage] | None]:
         """Runs every search to its end.
 
         Args:
@@ -45,7 +58,7 @@ class Scheduler:
             TtsEvalError: What the engine or verifier refuses; outcomes already yielded stay valid.
         """
         waiting = iter(searches)
-        running: dict[int, _Running] = {}
+        running: dict[int, _Running[_Found]] = {}
         ticket = 0
         exhausted = False
         while running or not exhausted:
@@ -64,15 +77,15 @@ class Scheduler:
             yield from self._score(running)
 
     def _resume(
-        self, ticket: int, running: dict[int, _Running], reply: object
-    ) -> Iterator[tuple[Problem, Outcome, Usage]]:
+        self, ticket: int, running: dict[int, _Running[_Found]], reply: object
+    ) -> Iterator[tuple[Problem, _Found, Usage]]:
         """Sends a reply to a search and takes its next request, or its outcome."""
         state = running[ticket]
         try:
             request = state.search.send(reply)
         except StopIteration as done:
             del running[ticket]
-            outcome: Outcome = done.value
+            outcome: _Found = done.value
             yield state.problem, outcome, state.usage + Usage(generations=outcome.generations)
             return
         if isinstance(request, Sample):
@@ -80,7 +93,7 @@ class Scheduler:
         else:
             state.to_score = request.prefixes
 
-    def _score(self, running: dict[int, _Running]) -> Iterator[tuple[Problem, Outcome, Usage]]:
+    def _score(self, running: dict[int, _Running[_Found]]) -> Iterator[tuple[Problem, _Found, Usage]]:
         """Lets the verifier read what all searches are waiting for, in one go."""
         waiting = {ticket: state for ticket, state in running.items() if state.to_score}
         if not waiting:

@@ -13,7 +13,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from tts_eval.types import TtsEvalError
 
 
-_JSON_NAMES = {str: "a string", int: "an integer", float: "a finite number", tuple: "a list"}
+_JSON_NAMES = {
+    str: "a string",
+    int: "an integer",
+    float: "a finite number",
+    bool: "true or false",
+    tuple: "a list",
+}
 
 _hints = functools.cache(get_type_hints)
 
@@ -22,8 +28,8 @@ def from_json(wanted: Any, value: Any, where: str = "") -> Any:
     """Turns a JSON value into an annotated type.
 
     Args:
-        wanted: A dataclass, `str`, `int`, `float` (finite), `tuple[T, ...]`, `Mapping`, a `Literal` of strings, `T |
-            None` or `Any`.
+        wanted: A dataclass, `str`, `int`, `float` (finite), `bool`, `tuple[T, ...]`, `Mapping`, a `Literal` of strings,
+            `T | None` or `Any`.
         value: What `json.loads` returned.
         where: The value's place in the line, for messages.
 

@@ -28,12 +28,14 @@ class Problem:
         prompt: The rendered prompt, chat template included.
         stop: Strings that end a solution; the text is cut before them.
         max_tokens: Longest solution, in tokens of the policy.
+        question: The bare question, for verifiers with a template of their own; None where the task has none apart.
     """
 
     uid: str
     prompt: str
     stop: tuple[str, ...]
     max_tokens: int
+    question: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Prefix:
         token_count: Tokens in the solution, or None where the engine can't tell.
         logprob: Sum of the log-probabilities (at temperature 1) of the tokens, or None where unknown.
         finish: Why the solution ended; None while it can be extended.
+        step_ends: How many of `tokens` each step ends after, as many as `steps`; empty where `tokens` is.
     """
 
     path: tuple[int, ...] = ()
@@ -72,6 +75,7 @@ class Prefix:
     token_count: int | None = 0
     logprob: float | None = 0.0
     finish: Finish | None = None
+    step_ends: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
@@ -102,7 +106,8 @@ class Sample:
 class Score:
     """Ask the verifier for the step scores of each prefix.
 
-    The reply is a `tuple[tuple[float, ...], ...]`: for each prefix one score for each of its steps.
+    The reply is a `tuple[tuple[float, ...], ...]`: for each prefix one score for each of its steps, or a single score
+    from an outcome verifier.
     """
 
     prefixes: tuple[Prefix, ...]
@@ -141,8 +146,8 @@ class Candidate:
 class Usage:
     """The ledger of one problem: everything that its answer cost.
 
-    Token counts are those computed; with `reused_tokens` added to `prefill_tokens` they are what a harness without any
-    cache would have computed. A count is None where the engine can't tell, and None plus anything is None.
+    Token counts are those computed; with `reused_tokens` added to `prefill_tokens` and `verifier_tokens` they are what a
+    harness without any cache would have computed. A count is None where the engine can't tell, and None plus anything is None.
 
     Attributes:
         generations: The paper's budget unit N (section 3): full solutions sampled.
@@ -151,7 +156,7 @@ class Usage:
         verifier_tokens: Tokens that the verifier read.
         lookahead_tokens: Those of `decode_tokens` that lookahead rollouts wrote and threw away.
         probe_tokens: Those of `decode_tokens` spent on estimating difficulty.
-        reused_tokens: Prompt and prefix tokens served from a cache instead of being read again.
+        reused_tokens: Prompt and prefix tokens, of policy and verifier, served from a cache instead of being read again.
         seconds: Wall-clock seconds, shared out among the problems that were computed together.
     """
 
@@ -217,7 +222,23 @@ class Engine(Protocol):
 
 
 class Verifier(Protocol):
-    """A process verifier that scores the steps of prefixes of many problems at once."""
+    """Scores prefixes of many problems at once (section 2).
+
+    Attributes:
+        kind: A process verifier (PRM) gives one score a step, an outcome verifier (ORM) one for the whole.
+        aggregation: What turns its step scores into one score unless the user says otherwise: `last` suits scores that
+            estimate values, `min` and `prod` those that estimate the correctness of steps.
+    """
+
+    @property
+    def kind(self) -> Literal["process", "outcome"]: ...  # noqa: D102
+
+    @property
+    def aggregation(self) -> str: ...  # noqa: D102
 
     def score(self, items: Sequence[tuple[Problem, Prefix]]) -> Sequence[tuple[tuple[float, ...], Usage]]:
-        """For each prefix one score in [0, 1] for each of its steps, and what reading it cost."""
+        """For each prefix its scores, and what reading it cost.
+
+        Raises:
+            TtsEvalError: If a prefix can't be scored whole: it doesn't fit the context, or a step can't be found.
+        """

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tts_eval.analysis import PoolSet, find_journals, load_pools, read_samples_gold
-from tts_eval.journal import Header, Record
+from tts_eval.journal import Record
+from tts_eval.jsonl import Header
 from tts_eval.types import Candidate, TtsEvalError, Usage
 
 

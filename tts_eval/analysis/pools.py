@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from tts_eval.analysis.gold import Gold, gold_of, read_samples_gold
-from tts_eval.journal import Header, Record, flatten, read_journal
+from tts_eval.journal import Record, read_journal
+from tts_eval.jsonl import Header, flatten
 from tts_eval.selection import Booleans, Integers, as_classes
 from tts_eval.types import Candidate, TtsEvalError
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import logging
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tts_eval.commands.tasks import add_metadata, our_tasks, tasks_of
 from tts_eval.types import TtsEvalError
 
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
-    from lm_eval.tasks import TaskManager
 
 
 PROMPT_LENGTH = 700
@@ -27,14 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     subjects = parser.add_subparsers(metavar="SUBJECT", required=True)
     tasks = subjects.add_parser("tasks", help="load our tasks, render a prompt, grade every gold against itself")
     tasks.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or groups to check (default: all of ours)")
-    tasks.add_argument(
-        "--metadata",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="as for lm_eval: math_file=FILE.jsonl and gsm8k_file=FILE.jsonl name local data",
-    )
+    add_metadata(tasks)
     tasks.set_defaults(check=check_tasks)
 
 
@@ -59,16 +50,12 @@ def check_tasks(args: argparse.Namespace) -> int:
     Raises:
         TtsEvalError: If a name is not one of our tasks, or an item of `--metadata` not a pair.
     """
-    from lm_eval.tasks import TaskManager
-
-    import tts_eval.tasks
     from tts_eval.tasks.documents import DataUnavailable
 
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it explains --metadata anew for every task
-    folder = tts_eval.tasks.__path__[0]
-    manager = TaskManager(include_path=folder, include_defaults=False, metadata=_parse_metadata(args.metadata))
+    manager = our_tasks(args.metadata)
+    names = [task for name in args.tasks or manager.all_subtasks for task in tasks_of(manager, name)]
     failed, example = False, ""
-    for name in _task_names(manager, args.tasks):
+    for name in names:
         try:
             task = manager.load(name)["tasks"][name]
         except DataUnavailable as error:
@@ -83,28 +70,6 @@ def check_tasks(args: argparse.Namespace) -> int:
         print(f"{name}: FAIL, {'; '.join(faults)}" if faults else f"{name}: ok, {summary}", flush=True)
     print(example, end="")
     return int(failed)
-
-
-def _parse_metadata(items: Sequence[str]) -> dict[str, Any]:
-    from lm_eval.utils import simple_parse_args_string
-
-    for item in items:
-        if "=" not in item:
-            raise TtsEvalError(f"--metadata takes KEY=VALUE, not {item!r}; put the names of tasks before it")
-    return {key: value for item in items for key, value in simple_parse_args_string(item).items()}
-
-
-def _task_names(manager: TaskManager, names: Sequence[str]) -> list[str]:
-    """Expands groups and checks the names; all tasks where none is named."""
-    chosen: list[str] = []
-    for name in names or manager.all_subtasks:
-        if name not in manager.all_tasks:
-            near = difflib.get_close_matches(name, manager.all_tasks, n=1)
-            mend = f"did you mean {near[0]!r}?" if near else f"ours are {', '.join(manager.all_tasks)}"
-            raise TtsEvalError(f"{name!r} is none of our tasks; {mend}")
-        config = manager.task_index[name].cfg or {}
-        chosen += config["task"] if "group" in config else [name]
-    return chosen
 
 
 def _check_task(task: ConfigurableTask) -> tuple[list[str], str]:

@@ -21,6 +21,7 @@ from tts_eval.engines.memory import free_bytes, is_out_of_memory, row_bytes
 from tts_eval.engines.rows import LayerKV, RowCache
 from tts_eval.engines.sampling import draw, keyed_generator
 from tts_eval.engines.stops import Decode, StopFinder, split_steps
+from tts_eval.engines.tokens import step_ends
 from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage
 
 
@@ -271,8 +272,9 @@ class HFEngine:
         if finish is None and (whole or not step.strip()) and len(row.tokens) < row.limit:
             return None  # a delimiter before anything else is no step
         steps = split_steps(solution, self._decoding.step_delimiter) if whole else (*prefix.steps, step)
+        ends = step_ends(self._decode, tokens, steps) if whole else (*prefix.step_ends, len(tokens))
         logprob = (prefix.logprob or 0.0) + row.logprob
-        return Prefix((*prefix.path, row.child), steps, tokens, len(tokens), logprob, finish)
+        return Prefix((*prefix.path, row.child), steps, tokens, len(tokens), logprob, finish, ends)
 
     def _leave(self, index: int, reply: Prefix) -> None:
         """Takes a row out of the batch, its place going to the last one."""

@@ -1,0 +1,49 @@
+"""`tts-eval models`: the models that ship with the project; with a name, the path of that one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from safetensors import safe_open
+from tabulate import tabulate
+
+from tts_eval.micro.members import MEMBERS, resolve
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("name", nargs="?", help="print the folder of this one only, for tools that want a path")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table, or one path.
+
+    Args:
+        args: See `configure`.
+
+    Raises:
+        TtsEvalError: If there is no such model.
+    """
+    if args.name is not None:
+        print(resolve(args.name))
+        return 0
+    lines = [[name, _parameters(Path(resolve(name))), what] for name, what in MEMBERS.items()]
+    print(tabulate(lines, ["name", "parameters", "what it is"], "github", intfmt=","))
+    return 0
+
+
+def _parameters(folder: Path) -> int:
+    config = json.loads((folder / "config.json").read_text())
+    with safe_open(folder / "model.safetensors", "np") as weights:
+        shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+    assert config["tie_word_embeddings"] or "lm_head.weight" in shapes or "score.weight" in shapes
+    return sum(_product(shape) for shape in shapes.values())
+
+
+def _product(shape: list[int]) -> int:
+    result = 1
+    for size in shape:
+        result *= size
+    return result

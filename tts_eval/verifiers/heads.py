@@ -1,0 +1,157 @@
+"""How each family's model is loaded. Heads that its authors ship as remote code are written here instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    Qwen2Config,
+    Qwen2Model,
+    Qwen2PreTrainedModel,
+)
+
+from tts_eval.types import TtsEvalError
+from tts_eval.verifiers.reading import RatioReader, TokenReader
+from tts_eval.verifiers.rendering import token_id
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A verifier to be loaded.
+
+    Attributes:
+        path: A folder, or a name on the hub.
+        tokenizer: Its tokenizer.
+        reference: Folder or name of the reference model, for implicit rewards.
+        device: Where it goes, as transformers' `device_map`.
+        dtype: Type of its weights; `auto` takes the checkpoint's.
+    """
+
+    path: str
+    tokenizer: Any
+    reference: str | None
+    device: str
+    dtype: str
+
+
+class Qwen2ProcessRewardModel(Qwen2PreTrainedModel):
+    """The weights of Qwen2.5-Math-PRM and its descendants: a two-layer head with two labels on Qwen2."""
+
+    def __init__(self, config: Qwen2Config):
+        super().__init__(config)
+        self.model = Qwen2Model(config)
+        self.score = torch.nn.Sequential(
+            torch.nn.Linear(config.hidden_size, config.hidden_size),
+            torch.nn.ReLU(),
+            torch.nn.Linear(config.hidden_size, 2),
+        )
+        self.post_init()
+
+
+class Qwen2ValueHeadModel(Qwen2PreTrainedModel):
+    """The weights of Skywork-o1-Open-PRM: a linear head on Qwen2, as TRL names it."""
+
+    _keys_to_ignore_on_load_unexpected = ("lm_head",)
+
+    def __init__(self, config: Qwen2Config):
+        super().__init__(config)
+        self.model = Qwen2Model(config)
+        self.v_head = torch.nn.ModuleDict({"summary": torch.nn.Linear(config.hidden_size, 1)})
+        self.post_init()
+
+
+def qwen_prm(checkpoint: Checkpoint) -> TokenReader:
+    """Two outputs a token: step wrong, step right."""
+    model = _load(Qwen2ProcessRewardModel, checkpoint)
+    return TokenReader(model.model, model.score)
+
+
+def value_head(checkpoint: Checkpoint) -> TokenReader:
+    """One output a token: the logit of the value."""
+    model = _load(Qwen2ValueHeadModel, checkpoint)
+    return TokenReader(model.model, model.v_head["summary"])
+
+
+def plus_minus(checkpoint: Checkpoint) -> TokenReader:
+    """Two outputs a token: the logits of a next token `+` and of `-`; no others of the vocabulary are computed."""
+    model = _load(AutoModelForCausalLM, checkpoint)
+    head = model.get_output_embeddings()
+    tokens = [token_id(checkpoint.tokenizer, sign) for sign in "+-"]
+    chosen = torch.nn.Linear(head.in_features, 2, bias=head.bias is not None, device=head.weight.device)
+    chosen.weight.data = head.weight.data[tokens]
+    if head.bias is not None:
+        chosen.bias.data = head.bias.data[tokens]
+    model.set_output_embeddings(chosen)
+    return TokenReader(model)
+
+
+def log_ratio(checkpoint: Checkpoint) -> RatioReader:
+    """One output a token: its log-probability under the model less that under the reference."""
+    assert checkpoint.reference is not None
+    models = (_load(AutoModelForCausalLM, checkpoint, path) for path in (checkpoint.path, checkpoint.reference))
+    policy, reference = (TokenReader(model) for model in models)
+    return RatioReader(policy, reference)
+
+
+def one_label(checkpoint: Checkpoint) -> TokenReader:
+    """One output a token, of a token classifier with a single label."""
+    return _token_classifier(checkpoint, 1)
+
+
+def two_labels(checkpoint: Checkpoint) -> TokenReader:
+    """Two outputs a token, of a token classifier: step wrong, step right."""
+    return _token_classifier(checkpoint, 2)
+
+
+def sequence_classifier(checkpoint: Checkpoint) -> TokenReader:
+    """One or two outputs a token, of a sequence classifier.
+
+    It is read token by token: what transformers pools depends on the padding token, and that may end a text too.
+
+    Raises:
+        TtsEvalError: If it doesn't read a sequence's last token through a linear layer, or has more labels.
+    """
+    model = _load(AutoModelForSequenceClassification, checkpoint)
+    head = dict(model.named_children()).get("score")
+    if head is None or model.config.num_labels > 2:
+        raise TtsEvalError(
+            f"{checkpoint.path} is a {type(model).__name__} with {model.config.num_labels} labels; a verifier is a "
+            "decoder whose last token is scored, with one label, or two of which the second means right"
+        )
+    return TokenReader(model.base_model, head)
+
+
+def _token_classifier(checkpoint: Checkpoint, labels: int) -> TokenReader:
+    model = _load(AutoModelForTokenClassification, checkpoint)
+    if model.config.num_labels != labels:
+        raise TtsEvalError(f"{checkpoint.path} has {model.config.num_labels} labels a token instead of {labels}")
+    return TokenReader(model)
+
+
+def _load(kind: Any, checkpoint: Checkpoint, path: str | None = None) -> Any:
+    """Loads a model and makes sure that the checkpoint holds all its weights.
+
+    Transformers would draw those that are missing at random, with a warning.
+    """
+    path = path or checkpoint.path
+    try:
+        model, report = kind.from_pretrained(
+            path,
+            dtype=checkpoint.dtype,
+            device_map=checkpoint.device,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise TtsEvalError(f"can't load {path} as {kind.__name__}: {str(error).strip().splitlines()[0]}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise TtsEvalError(f"{path} has no weights named {', '.join(missing[:3])}{others}")
+    return model

@@ -1,0 +1,174 @@
+"""The one scoring loop of all verifiers that are read token by token (section 2).
+
+What has been read is kept: of a prefix that extends one that was scored before only the new tokens are read, and the
+prompt of many solutions once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from tts_eval.types import Prefix, Problem, TtsEvalError, Usage
+from tts_eval.verifiers.cache import PrefixTree, common_length
+from tts_eval.verifiers.formats import Format, Label
+from tts_eval.verifiers.reading import Reader, Row, read_rows, reads_in_pieces
+from tts_eval.verifiers.rendering import Rendered
+
+
+Item: TypeAlias = tuple[Problem, Prefix]
+Ids: TypeAlias = tuple[int, ...]
+
+
+class HFVerifier:
+    """Scores with a transformers model.
+
+    Scores don't depend on what else is in a call, beyond rounding.
+
+    Args:
+        reader: The model.
+        tokenizer: Its tokenizer.
+        family: The family: how to render, and how to make scores of outputs.
+        batch_tokens: Most tokens, known ones and padding included, of one forward pass; a longer sequence goes alone.
+        cache_bytes: Memory for what has been read.
+    """
+
+    def __init__(self, reader: Reader, tokenizer: Any, family: Format, *, batch_tokens: int, cache_bytes: int):
+        self._reader = reader
+        self._tokenizer = tokenizer
+        self._family = family
+        self._batch_tokens = batch_tokens
+        self._tree = PrefixTree(cache_bytes)
+        self._keeps = reads_in_pieces(reader)
+
+    @property
+    def kind(self) -> Literal["process", "outcome"]:
+        """See `Verifier`."""
+        return self._family.kind
+
+    @property
+    def aggregation(self) -> str:
+        """See `Verifier`."""
+        return self._family.aggregation
+
+    @property
+    def label(self) -> Label:
+        """What a score estimates."""
+        return self._family.label
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The lowest and the highest possible score."""
+        return self._family.span
+
+    @torch.inference_mode()
+    def score(self, items: Sequence[Item]) -> list[tuple[tuple[float, ...], Usage]]:
+        """See `Verifier.score`.
+
+        Raises:
+            TtsEvalError: If a solution does not fit the context, a step has no score of its own, or a score is no
+                number.
+        """
+        started = time.monotonic()
+        rendered = [self._render(*item) for item in items]
+        shared = _shared(items, rendered) if self._keeps else {}
+        costs = Counter({ids: cost for ids, (_, cost) in self._read(set(shared.values())).items()})
+        read = self._read({one.ids for one in rendered if one.positions})
+        costs.update({ids: cost for ids, (_, cost) in read.items()})
+        replies = []
+        for (problem, _), one in zip(items, rendered, strict=True):
+            scores = self._scores(problem, read[one.ids][0], one) if one.positions else ()
+            # What several items share is charged to the first of them.
+            cost = costs.pop(one.ids, 0) + costs.pop(shared.get(problem.uid, ()), 0)
+            replies.append((scores, Usage(verifier_tokens=cost, reused_tokens=max(0, len(one.ids) - cost))))
+        share = (time.monotonic() - started) / max(1, len(items))
+        return [(scores, usage + Usage(seconds=share)) for scores, usage in replies]
+
+    def _render(self, problem: Problem, prefix: Prefix) -> Rendered:
+        """The tokens up to the last that is read: what follows makes no difference to it."""
+        steps = prefix.steps or ("",) * (self.kind == "outcome")
+        if not steps:
+            return Rendered((), ())
+        rendered = self._family.render(self._tokenizer, problem, steps)
+        expected = len(steps) if self.kind == "process" else 1
+        if len(rendered.positions) != expected:
+            raise TtsEvalError(
+                f"problem {problem.uid}: format {self._family.name} finds the ends of {len(rendered.positions)} steps "
+                f"in the tokens of a solution with {expected}: its text holds what marks a step's end, or "
+                "verifier_format= names the wrong format"
+            )
+        ids = rendered.ids[: rendered.positions[-1] + 1]
+        if self._reader.context is not None and len(ids) > self._reader.context:
+            raise TtsEvalError(
+                f"problem {problem.uid}: question and solution have {len(ids)} tokens, but the verifier's context is "
+                f"{self._reader.context} and nothing is cut: lower max_gen_toks in --gen_kwargs, use fewer few-shot "
+                "examples (--num_fewshot), or another verifier"
+            )
+        return Rendered(ids, rendered.positions, rendered.start)
+
+    def _scores(self, problem: Problem, outputs: torch.Tensor, rendered: Rendered) -> tuple[float, ...]:
+        scores = tuple(self._family.scores(outputs, rendered).tolist())
+        if not all(map(math.isfinite, scores)):
+            raise TtsEvalError(f"the verifier's scores of problem {problem.uid} are no numbers: load it in float32")
+        return scores
+
+    def _read(self, sequences: Iterable[Ids]) -> dict[Ids, tuple[torch.Tensor, int]]:
+        """For each sequence its outputs, [tokens, outputs], and how many tokens had to be read for them."""
+        read: dict[Ids, tuple[torch.Tensor, int]] = {}
+        unread: dict[Ids, int] = {}
+        for ids in sequences:
+            known = self._tree.find(ids)
+            if known.length == len(ids):
+                read[ids] = (torch.cat(known.outputs), 0)
+            else:
+                unread[ids] = len(ids) - known.length
+        for batch in self._batches(unread):
+            read |= self._read_batch(batch)
+        return read
+
+    def _batches(self, unread: Mapping[Ids, int]) -> Iterator[list[Ids]]:
+        """Cuts sequences, given with their number of new tokens, into batches of similar ones."""
+        batch: list[Ids] = []
+        past = new = 0
+        for ids in sorted(unread, key=lambda ids: (unread[ids], len(ids), ids)):
+            past, new = max(past, len(ids) - unread[ids]), max(new, unread[ids])
+            if batch and (len(batch) + 1) * (past + new) > self._batch_tokens:
+                yield batch
+                batch, past, new = [], len(ids) - unread[ids], unread[ids]
+            batch.append(ids)
+        if batch:
+            yield batch
+
+    def _read_batch(self, batch: Sequence[Ids]) -> dict[Ids, tuple[torch.Tensor, int]]:
+        known = [self._tree.find(ids[:-1]) for ids in batch]
+        starts = [max(0, past.length - self._reader.lookback) for past in known]
+        rows = [Row(ids[start:], past.kv_until(start)) for ids, past, start in zip(batch, known, starts, strict=True)]
+        read = {}
+        results = read_rows(self._reader, rows, self._keeps)
+        for ids, past, start, (outputs, kv) in zip(batch, known, starts, results, strict=True):
+            again = past.length - start
+            outputs = outputs[again:]
+            if kv is not None:
+                self._tree.add(ids, past.length, kv[:, :, again:], outputs)
+            read[ids] = (torch.cat([*past.outputs, outputs]), len(ids) - start)
+        return read
+
+
+def _shared(items: Sequence[Item], rendered: Sequence[Rendered]) -> dict[str, Ids]:
+    """What all solutions of a problem begin with, by uid, where there are several."""
+    sequences: defaultdict[str, set[Ids]] = defaultdict(set)
+    for (problem, _), one in zip(items, rendered, strict=True):
+        if one.ids:
+            sequences[problem.uid].add(one.ids)
+    shared = {}
+    for uid, several in sequences.items():
+        first, last = min(several), max(several)  # in lexical order these share the least
+        length = common_length(first, last)
+        if len(several) > 1 and length:
+            shared[uid] = first[:length]
+    return shared

@@ -1,0 +1,114 @@
+"""From the name of a model and of a format to a verifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import AutoTokenizer, PreTrainedConfig
+
+from tts_eval.schema import from_json
+from tts_eval.types import Problem, TtsEvalError, Verifier
+from tts_eval.verifiers.formats import FORMATS, OWN, Format, own_format
+from tts_eval.verifiers.heads import Checkpoint
+from tts_eval.verifiers.hf import HFVerifier
+from tts_eval.verifiers.noise import NoisyVerifier
+
+
+_CACHE_SHARE = 0.25  # of a GPU's free memory, once the verifier is loaded
+_CACHE_BYTES = 2**30  # elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnConfig:
+    """What `tts-eval train` writes into config.json under `tts_eval`."""
+
+    kind: Literal["prm", "orm"]
+    step_delimiter: str
+
+
+def load_verifier(
+    name_or_path: str,
+    format: str | None = None,
+    *,
+    reference: str | None = None,
+    noise: float = 0.0,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str = "auto",
+    batch_tokens: int = 16384,
+    cache_bytes: int | None = None,
+) -> Verifier:
+    """Loads a verifier (section 2).
+
+    Args:
+        name_or_path: A folder, or a name on the hub.
+        format: The family: `ours` or a key of `FORMATS`; None where the model was trained by `tts-eval train`.
+        reference: The model that an `implicit` one was tuned from.
+        noise: Share of scores to be turned around.
+        seed: The run's seed, which decides the scores that are.
+        device: Where it goes, as transformers' `device_map`; None takes a GPU if there is one.
+        dtype: Type of the weights; `auto` takes the checkpoint's.
+        batch_tokens: Most tokens of one forward pass.
+        cache_bytes: Memory for what has been read; None takes a quarter of what is free on a GPU, else 1 GiB.
+
+    Raises:
+        TtsEvalError: If the format is unknown, not given where it is needed, or not that of the model; if the model
+            can't be loaded.
+    """
+    family = _own(name_or_path) if format in (None, OWN) else _public(str(format))
+    if (reference is not None) != (family.label == "log_ratio"):
+        mend = "name the model that it was tuned from by reference=" if reference is None else "leave reference= out"
+        raise TtsEvalError(f"{name_or_path} in format {family.name}: {mend}")
+    tokenizer = _tokenizer(name_or_path)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        family.render(tokenizer, Problem("", "1 + 1", (), 1), ("2\n",))
+        reader = family.load(Checkpoint(name_or_path, tokenizer, reference, device, dtype))
+    except TtsEvalError as error:
+        raise TtsEvalError(
+            f"{error}, so {name_or_path} is not of format {family.name}: give verifier_format=, one of {_names()}"
+        ) from error
+    if cache_bytes is None:
+        free = torch.cuda.mem_get_info(reader.device)[0] if reader.device.type == "cuda" else 0
+        cache_bytes = int(_CACHE_SHARE * free) or _CACHE_BYTES
+    verifier = HFVerifier(reader, tokenizer, family, batch_tokens=batch_tokens, cache_bytes=cache_bytes)
+    if noise == 0:
+        return verifier
+    return NoisyVerifier(verifier, share=noise, seed=seed, label=family.label, span=family.span)
+
+
+def _public(name: str) -> Format:
+    if name not in FORMATS:
+        raise TtsEvalError(f"unknown verifier_format={name}; choose from {_names()}")
+    return FORMATS[name]
+
+
+def _own(path: str) -> Format:
+    try:
+        config: dict[str, Any] = PreTrainedConfig.get_config_dict(path)[0]
+    except (OSError, ValueError) as error:
+        raise TtsEvalError(f"can't read the verifier {path}: {_first_line(error)}") from error
+    if "tts_eval" not in config:
+        raise TtsEvalError(
+            f"the config.json of {path} doesn't say how it is read, as that of a verifier from tts-eval train would: "
+            f"give verifier_format=, one of {_names()}"
+        )
+    own: _OwnConfig = from_json(_OwnConfig, config["tts_eval"], f"{path}/config.json: tts_eval")
+    return own_format(own.kind, own.step_delimiter)
+
+
+def _tokenizer(path: str) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise TtsEvalError(f"can't load the tokenizer of the verifier {path}: {_first_line(error)}") from error
+
+
+def _names() -> str:
+    return ", ".join((OWN, *FORMATS))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

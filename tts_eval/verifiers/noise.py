@@ -1,0 +1,70 @@
+"""A verifier that errs on purpose, to see how much of a method's gain survives a worse verifier."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+from tts_eval.types import Prefix, Problem, TtsEvalError, Usage, Verifier
+from tts_eval.verifiers.formats import Label
+
+
+class NoisyVerifier:
+    """Turns a share of another verifier's scores around: the best possible becomes the worst.
+
+    Which ones depends on the seed, the problem and the text that is scored alone. So a step has the same score in any
+    batch, in each solution that begins with it, and after a resume.
+
+    Args:
+        verifier: The verifier.
+        share: Chance that a score is turned around, in [0, 1].
+        seed: The run's seed.
+        label: What the verifier's scores estimate.
+        span: Its lowest and its highest possible score.
+
+    Raises:
+        TtsEvalError: If the share is out of range.
+    """
+
+    def __init__(self, verifier: Verifier, *, share: float, seed: int, label: Label, span: tuple[float, float]):
+        if not 0 <= share <= 1:
+            raise TtsEvalError(f"noise={share} must be a share of scores, from 0 to 1")
+        self._verifier = verifier
+        self._share = share
+        self._seed = seed
+        self._label = label
+        self._span = span
+
+    @property
+    def kind(self) -> Literal["process", "outcome"]:
+        """See `Verifier`."""
+        return self._verifier.kind
+
+    @property
+    def aggregation(self) -> str:
+        """See `Verifier`."""
+        return self._verifier.aggregation
+
+    @property
+    def label(self) -> Label:
+        """What a score would estimate without noise."""
+        return self._label
+
+    def score(self, items: Sequence[tuple[Problem, Prefix]]) -> list[tuple[tuple[float, ...], Usage]]:
+        """See `Verifier.score`."""
+        replies = zip(items, self._verifier.score(items), strict=True)
+        return [(self._turned(problem, prefix, scores), usage) for (problem, prefix), (scores, usage) in replies]
+
+    def _turned(self, problem: Problem, prefix: Prefix, scores: Sequence[float]) -> tuple[float, ...]:
+        read = [len(prefix.steps)] if self.kind == "outcome" else range(1, len(scores) + 1)
+        both_ends = sum(self._span)
+        return tuple(
+            both_ends - score if self._uniform(problem.uid, prefix.steps[:count]) < self._share else score
+            for score, count in zip(scores, read, strict=True)
+        )
+
+    def _uniform(self, uid: str, steps: tuple[str, ...]) -> float:
+        """A number in [0, 1) that depends on seed, problem and steps alone."""
+        key = "\x1f".join((str(self._seed), uid, *steps)).encode()
+        return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") / 2**64

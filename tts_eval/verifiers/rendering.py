@@ -1,0 +1,215 @@
+"""From a problem and its steps to the tokens that a verifier reads, and where it is read: one function a family.
+
+Every family has its own way of marking the end of a step (../docs/verifiers.md has the table). Steps come with their
+closing delimiter; a family that writes delimiters of its own takes it off first.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tts_eval.types import Problem, TtsEvalError
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a verifier reads for one solution.
+
+    Attributes:
+        ids: Token ids of prompt and steps.
+        positions: Index into `ids` of the token at which each step is read; one index for an outcome verifier.
+        start: Index into `ids` of the solution's first token, where the family needs it.
+    """
+
+    ids: tuple[int, ...]
+    positions: tuple[int, ...]
+    start: int = 0
+
+
+def render_steps(tokenizer: Any, prompt: str, steps: Sequence[str], delimiter: str) -> Rendered:
+    """Renders for the verifiers that we train; training and inference both call this, so they can't drift apart.
+
+    Args:
+        tokenizer: The verifier's tokenizer.
+        prompt: What the policy read; special tokens are added to it as the tokenizer does by itself.
+        steps: The solution's steps, each tokenised by itself. One that lacks the delimiter gets it.
+        delimiter: What ends a step; not empty.
+
+    Returns:
+        The tokens, and for each step the index of its last one.
+    """
+    ids = list(tokenizer(prompt)["input_ids"])
+    closed = [step if step.endswith(delimiter) else step + delimiter for step in steps]
+    positions = []
+    for step in tokenizer(closed, add_special_tokens=False)["input_ids"] if closed else []:
+        ids += step
+        positions.append(len(ids) - 1)
+    return Rendered(tuple(ids), tuple(positions))
+
+
+def render_lines(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
+    """Skywork: the question behind the start token, then line by line, each line closed by the newline token.
+
+    Raises:
+        TtsEvalError: If the tokenizer has no start token, or none for a newline.
+    """
+    newline = token_id(tokenizer, "\n")
+    if tokenizer.bos_token is None:
+        raise TtsEvalError("the tokenizer has no token that starts a text")
+    ids = list(tokenizer.encode(tokenizer.bos_token + question_of(problem) + "\n"))
+    positions = []
+    for step in steps:
+        for line in step.removesuffix("\n").split("\n"):
+            ids += [*(tokenizer.encode(line) if line else []), newline]
+        positions.append(len(ids) - 1)
+    return Rendered(tuple(ids), tuple(positions))
+
+
+def render_separated(
+    tokenizer: Any, problem: Problem, steps: Sequence[str], *, separator: str, start_token: bool
+) -> Rendered:
+    """TRL and PURE: question and steps without special tokens, each step followed by the separator's tokens.
+
+    Args:
+        tokenizer: The verifier's tokenizer.
+        problem: Its question is what is rendered.
+        steps: The solution's steps.
+        separator: Ends a step; nothing stands between question and first step.
+        start_token: Whether the tokenizer's start token, if there is one, goes first.
+    """
+    separating = tokenizer.encode(separator, add_special_tokens=False)
+    ids = tokenizer.encode(question_of(problem), add_special_tokens=False)
+    if start_token and tokenizer.bos_token_id is not None:
+        ids = [tokenizer.bos_token_id, *ids]
+    positions = []
+    for step in steps:
+        ids = [*ids, *tokenizer.encode(bare(step), add_special_tokens=False), *separating]
+        positions.append(len(ids) - 1)
+    return Rendered(tuple(ids), tuple(positions))
+
+
+def render_tagged(tokenizer: Any, problem: Problem, steps: Sequence[str], *, tag: str) -> Rendered:
+    """Math-Shepherd: `question Step 1: ... tag`, a line a step; read at the tag's own token.
+
+    Raises:
+        TtsEvalError: If the tokenizer has no such token.
+    """
+    lines = [f"{numbered(index, step)} {tag}" for index, step in enumerate(steps, start=1)]
+    ids = tokenizer.encode(f"{question_of(problem)} " + "\n".join(lines))
+    return _read_at(ids, token_id(tokenizer, tag))
+
+
+def render_marked_chat(
+    tokenizer: Any, problem: Problem, steps: Sequence[str], *, mark: str, system: str | None
+) -> Rendered:
+    """Qwen2.5-Math-PRM: a chat whose answer has a special token after each step; read at that token.
+
+    Raises:
+        TtsEvalError: If the tokenizer has no such token, or no chat template.
+    """
+    marking = token_id(tokenizer, mark)
+    chat = [] if system is None else [_turn("system", system)]
+    chat += [_turn("user", question_of(problem)), _turn("assistant", "".join(bare(step) + mark for step in steps))]
+    ids = tokenizer.encode(_chat_text(tokenizer, chat), add_special_tokens=False)
+    return _read_at(ids, marking)
+
+
+def render_turns(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
+    """RLHFlow: each step a turn of the user's, answered by `+`; read at the token before the `+`.
+
+    Raises:
+        TtsEvalError: If the tokenizer has no chat template, or one that doesn't put turn behind turn.
+    """
+    chat: list[dict[str, str]] = []
+    asked = []
+    for step in steps:
+        text = bare(step) if chat else f"{question_of(problem)} {bare(step)}"
+        chat.append(_turn("user", text))
+        asked.append(_chat_text(tokenizer, chat, add_generation_prompt=True))
+        chat.append(_turn("assistant", "+"))
+    text = _chat_text(tokenizer, chat)
+    ids, starts = _with_starts(tokenizer, text)
+    answers = [bisect_left(starts, len(part)) for part in asked]
+    apart = all(starts[answer] == len(part) for answer, part in zip(answers, asked, strict=True))
+    if not apart or not all(text.startswith(f"{part}+") for part in asked):
+        raise TtsEvalError("the tokenizer's chat template leaves no token of its own to the answer '+' of a turn")
+    return Rendered(ids, tuple(answer - 1 for answer in answers))
+
+
+def render_numbered_chat(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
+    """Implicit rewards: a chat whose answer is `Step 1: ...` and so on, a blank line apart; read at each step's end.
+
+    Raises:
+        TtsEvalError: If the tokenizer has no chat template, or one that changes the answer.
+    """
+    parts = [numbered(index, step) for index, step in enumerate(steps, start=1)]
+    answer = "\n\n".join(parts)
+    text = _chat_text(tokenizer, [_turn("user", question_of(problem)), _turn("assistant", answer)])
+    first = text.rfind(answer)
+    if first < 0:
+        raise TtsEvalError("the tokenizer's chat template changes the answer, so its steps can't be found")
+    ids, starts = _with_starts(tokenizer, text)
+    ends = [first + len("\n\n".join(parts[: count + 1])) for count in range(len(parts))]
+    return Rendered(ids, tuple(bisect_left(starts, end) - 1 for end in ends), bisect_left(starts, first))
+
+
+def render_answer(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
+    """Sequence classifiers: question and whole answer as a chat, read at its last token.
+
+    Raises:
+        TtsEvalError: If the tokenizer has no chat template.
+    """
+    chat = [_turn("user", question_of(problem)), _turn("assistant", "".join(steps).strip())]
+    ids = tokenizer.encode(_chat_text(tokenizer, chat), add_special_tokens=False)
+    return Rendered(tuple(ids), (len(ids) - 1,))
+
+
+def question_of(problem: Problem) -> str:
+    """The bare question, or what the policy read where the task has none apart."""
+    return problem.prompt if problem.question is None else problem.question
+
+
+def bare(step: str) -> str:
+    """A step without its delimiter, be it white space or Math-Shepherd's tag, with which some policies close steps."""
+    return step.strip().removesuffix("ки").strip()
+
+
+def numbered(number: int, step: str) -> str:
+    """A bare step that begins with `Step <number>:`."""
+    text = bare(step)
+    return text if text.startswith(f"Step {number}:") else f"Step {number}: {text}"
+
+
+def token_id(tokenizer: Any, text: str) -> int:
+    """The one token that stands for a text.
+
+    Raises:
+        TtsEvalError: If the tokenizer has none.
+    """
+    token = tokenizer.encode(text, add_special_tokens=False)[-1]
+    if tokenizer.decode([token]).strip() != text.strip():
+        raise TtsEvalError(f"the tokenizer has no token {text!r}")
+    return int(token)
+
+
+def _read_at(ids: Sequence[int], token: int) -> Rendered:
+    return Rendered(tuple(ids), tuple(index for index, other in enumerate(ids) if other == token))
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _chat_text(tokenizer: Any, chat: list[dict[str, str]], **options: bool) -> str:
+    if tokenizer.chat_template is None:
+        raise TtsEvalError("the tokenizer has no chat template")
+    return str(tokenizer.apply_chat_template(chat, tokenize=False, **options))
+
+
+def _with_starts(tokenizer: Any, text: str) -> tuple[tuple[int, ...], list[int]]:
+    """Token ids, and the character at which each token starts."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return tuple(encoded["input_ids"]), [start for start, _ in encoded["offset_mapping"]]
