@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,16 +47,16 @@ def whole(least: int) -> Callable[[Any], int]:
     return cast
 
 
-def number(least: float) -> Callable[[Any], float]:
-    """A cast to a finite number of at least `least`."""
+def number(least: float, most: float = math.inf) -> Callable[[Any], float]:
+    """A cast to a finite number of at least `least` and at most `most`."""
 
     def cast(value: Any) -> float:
         try:
             result = float(value)
         except (TypeError, ValueError):
             result = float("nan")
-        if isinstance(value, bool) or not least <= result < float("inf"):
-            raise ValueError(f"a number of at least {least:g}")
+        if isinstance(value, bool) or not least <= result <= most or math.isinf(result):
+            raise ValueError(f"a number of at least {least:g}" + (f" and at most {most:g}" if most < math.inf else ""))
         return result
 
     return cast

@@ -28,6 +28,7 @@ from tts_eval.model_adapters.arguments import (
 from tts_eval.model_adapters.engines import base_class, build_base, build_engine
 from tts_eval.model_adapters.files import claim_cache, open_journal, output_folder
 from tts_eval.model_adapters.records import Question, answer_of, question_of, questions_of, record_of
+from tts_eval.model_adapters.verifiers import build_verifier, verifier_identity
 from tts_eval.scheduler import Scheduler
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
 from tts_eval.types import Decoding, Search, Usage
@@ -51,8 +52,12 @@ class SearchLM(LM):
         "temperature": Argument(number(0), _DEFAULTS.temperature),
         "seed": Argument(whole(0), _DEFAULTS.seed),
         "step_delimiter": Argument(text, _DEFAULTS.step_delimiter),
-        "aggregation": Argument(one_of(*AGGREGATIONS), "last"),
-        "selection": Argument(one_of(*SELECTIONS), "majority"),
+        "verifier": Argument(text, None),
+        "verifier_format": Argument(text, None),
+        "verifier_reference": Argument(text, None),
+        "noise": Argument(number(0, 1), 0.0),
+        "aggregation": Argument(one_of(*AGGREGATIONS), None),
+        "selection": Argument(one_of(*SELECTIONS), None),
         "answer_fallback": Argument(one_of("answer_is", "last_number"), None),
         "journal": Argument(text, None),
     }
@@ -73,6 +78,8 @@ class SearchLM(LM):
         known = parameters_of(base_class(self._base_name))
         self.arguments, self._base_arguments = split_arguments(model_args, self.ARGUMENTS, known)
         self._base = build_base(self._base_name, self._base_arguments, additional)
+        self._verifier = build_verifier(self.arguments)
+        self._choose_selection()
         batch_size = str((additional or {}).get("batch_size"))
         # lm-eval's default of 1 can't be told from a wish for 1, and would make every run crawl.
         self._max_rows = int(batch_size) if batch_size.isdecimal() and int(batch_size) > 1 else None
@@ -92,12 +99,20 @@ class SearchLM(LM):
     def search(self) -> Search:
         """A fresh search for one problem."""
 
+    def _choose_selection(self) -> None:
+        """Where the user chose none: what suits the verifier, or the majority without one."""
+        verifier = self._verifier
+        defaults = ("majority", "last") if verifier is None else ("best_of_n_weighted", verifier.aggregation)
+        for name, default in zip(("selection", "aggregation"), defaults, strict=True):
+            if self.arguments[name] is None:
+                self.arguments[name] = default
+
     def identity(self) -> dict[str, Any]:
         """What decides the candidates of a run: two runs that differ in it may not share a journal or a cache."""
         parameters = ("temperature", "step_delimiter", "answer_fallback")
         identity = {
             "model": {"base": self._base_name, **self._base_arguments},
-            "verifier": None,
+            "verifier": verifier_identity(self.arguments),
             "strategy": {"name": self.NAME, **{name: self.arguments[name] for name in parameters}},
             "budget": self.arguments["budget"],
             "seed": self.arguments["seed"],
@@ -114,7 +129,7 @@ class SearchLM(LM):
         Returns:
             An `Answer` for each request.
         """
-        questions = questions_of(requests)
+        questions = questions_of(requests, with_question=self._verifier is not None)
         answers: dict[tuple[str, str], Answer] = {}
         with ExitStack() as stack:
             journals = self._open_journals(list(questions.values()), stack)
@@ -157,14 +172,15 @@ class SearchLM(LM):
             disable=disable_tqdm,
         )
         with bar:
-            for finished in Scheduler(engine).run((question.problem, self.search()) for question in questions):
+            for finished in Scheduler(engine, self._verifier).run((question.problem, self.search()) for question in questions):
                 if engine.tokens_written is not None:
                     bar.set_postfix_str(f"{engine.tokens_written:,} tokens")
                 if finished is not None:
                     problem, outcome, usage = finished
                     question = by_problem[id(problem)]
                     bar.update()
-                    yield question, record_of(question, outcome, usage, self.identity())
+                    kind = None if self._verifier is None else self._verifier.kind
+                    yield question, record_of(question, outcome, usage, self.identity(), kind)
 
     def _answer(self, record: Record) -> Answer:
         self._usage += record.usage

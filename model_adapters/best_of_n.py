@@ -13,5 +13,5 @@ class BestOfN(SearchLM):
     NAME = "best-of-n"
 
     def search(self) -> Search:
-        """Samples `budget` solutions."""
-        return best_of_n(self.arguments["budget"], scored=False)
+        """Samples `budget` solutions, scored where there is a verifier."""
+        return best_of_n(self.arguments["budget"], scored=self._verifier is not None)

@@ -12,6 +12,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import get_model, model_registry
 
+from tts_eval.micro.members import resolve
 from tts_eval.types import Decoding, Engine, TtsEvalError
 
 
@@ -48,7 +49,9 @@ def base_class(name: str) -> type[LM]:
 
 
 def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str, Any] | None) -> LM:
-    """Makes the base model from its own arguments, untouched but for one convenience: `pretrained=` may be a GGUF file.
+    """Makes the base model from its own arguments, untouched but for two conveniences.
+
+    `pretrained=` may be a GGUF file, or name one of the models that ship with us.
 
     Args:
         name: An lm-eval model.
@@ -59,6 +62,8 @@ def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str,
         TtsEvalError: If the model can't be made; the message holds its own words.
     """
     arguments = dict(arguments)
+    if "pretrained" in arguments:
+        arguments["pretrained"] = resolve(str(arguments["pretrained"]))
     path = Path(str(arguments.get("pretrained", "")))
     if name in HF_BASES and path.suffix == ".gguf" and "gguf_file" not in arguments:
         if not path.is_file():

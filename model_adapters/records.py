@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lm_eval.api.instance import Instance
 from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
@@ -19,6 +19,7 @@ from tts_eval.selection import as_classes, candidate_scores, select
 from tts_eval.types import Candidate, Outcome, Problem, TtsEvalError, Usage
 
 
+_QUESTION_FIELDS = ("problem", "question")  # as MATH and GSM8K call it
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,12 @@ class Question:
         return self.task, self.problem.uid
 
 
-def question_of(request: Instance) -> Question:
+def question_of(request: Instance, with_question: bool = False) -> Question:
     """Reads a request: prompt, generation arguments, and of the document nothing but its `unique_id`.
+
+    Args:
+        request: What lm-eval asks.
+        with_question: Whether a verifier wants the bare question: then the document's `problem` or `question` is read.
 
     Raises:
         TtsEvalError: If the task asks for repeats.
@@ -69,18 +74,28 @@ def question_of(request: Instance) -> Question:
         prompt=prompt,
         stop=tuple(filter(None, limits["until"])),
         max_tokens=int(limits["max_gen_toks"]),
+        question=_bare_question(request.doc) if with_question else None,
     )
     return Question(str(request.task_name), problem, prompt_hash, request.args)
 
 
-def questions_of(requests: Sequence[Instance]) -> dict[tuple[str, str], Question]:
+def _bare_question(doc: Any) -> str | None:
+    found = (doc.get(name) for name in _QUESTION_FIELDS) if isinstance(doc, Mapping) else ()
+    return next((text for text in found if isinstance(text, str)), None)
+
+
+def questions_of(requests: Sequence[Instance], with_question: bool = False) -> dict[tuple[str, str], Question]:
     """Reads requests, each question once: on several ranks lm-eval pads with copies.
+
+    Args:
+        requests: What lm-eval asks.
+        with_question: See `question_of`.
 
     Raises:
         TtsEvalError: If two problems of a task share a `unique_id`.
     """
     questions: dict[tuple[str, str], Question] = {}
-    for question in map(question_of, requests):
+    for question in (question_of(request, with_question) for request in requests):
         first = questions.setdefault(question.key, question)
         if first.problem != question.problem:
             raise TtsEvalError(
@@ -89,7 +104,13 @@ def questions_of(requests: Sequence[Instance]) -> dict[tuple[str, str], Question
     return questions
 
 
-def record_of(question: Question, outcome: Outcome, usage: Usage, identity: Mapping[str, Any]) -> Record:
+def record_of(
+    question: Question,
+    outcome: Outcome,
+    usage: Usage,
+    identity: Mapping[str, Any],
+    kind: Literal["process", "outcome"] | None = None,
+) -> Record:
     """Makes the journal's record of a finished search.
 
     Args:
@@ -97,6 +118,7 @@ def record_of(question: Question, outcome: Outcome, usage: Usage, identity: Mapp
         outcome: What the search returned.
         usage: What it cost.
         identity: The run's identity, with `strategy`, `budget` and `seed`.
+        kind: Of the verifier, if there was one.
     """
     fallback = identity["strategy"].get("answer_fallback")
     scores = outcome.step_scores or [None] * len(outcome.finals)
@@ -105,8 +127,8 @@ def record_of(question: Question, outcome: Outcome, usage: Usage, identity: Mapp
             text=final.text,
             answer=extract_answer(final.text, fallback),
             steps=final.steps,
-            step_scores=step_scores,
-            outcome_score=None,
+            step_scores=None if kind == "outcome" else step_scores,
+            outcome_score=step_scores[0] if kind == "outcome" and step_scores else None,
             logprob=final.logprob,
             tokens=final.token_count,
             finish=final.finish or "length",

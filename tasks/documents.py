@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import Dataset, Features, Value, load_dataset
 
 from tts_eval.answers import extract_answer
+from tts_eval.micro.problems import Split, generate
 from tts_eval.types import TtsEvalError
 
 
@@ -130,6 +132,23 @@ def load_demo(**_: Any) -> dict[str, Dataset]:
     """
     rows = _read_file(Path(__file__).parent / "tts_demo/problems.jsonl", "")
     return _test_split(_problems(rows, _math_problem))
+
+
+def load_micromath(micromath_train: int = 2000, **_: Any) -> dict[str, Dataset]:
+    """Generates microMATH: the same problems every time, no two splits with a common one.
+
+    Args:
+        micromath_train: How many training problems.
+
+    Returns:
+        The splits `train`, `validation` (500 problems) and `test` (500).
+    """
+    sizes: dict[Split, int] = {"train": int(micromath_train), "validation": 500, "test": 500}
+    splits = {}
+    for split, size in sizes.items():
+        distinct = {problem.unique_id: problem._asdict() for problem in islice(generate(split, "task"), 2 * size)}
+        splits[split] = Dataset.from_list(list(distinct.values())[:size], features=FEATURES)
+    return splits
 
 
 def _read_hub(dataset: str, config: str | None, uid: str, option: str) -> Iterator[Row]:

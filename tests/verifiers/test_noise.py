@@ -40,7 +40,7 @@ def test_a_share_of_scores_is_turned_around() -> None:
     plain = Lengths().score([WHOLE])[0][0]
     turned = [score != before for score, before in zip(scores, plain)]
     assert 0.17 < sum(turned) / len(turned) < 0.23
-    assert all(score == pytest.approx(1 - before) for score, before, is_turned in zip(scores, plain, turned) if is_turned)
+    assert scores == pytest.approx([1 - before if turn else before for before, turn in zip(plain, turned)])
     assert usage == Usage(verifier_tokens=7)
     assert noisy(1.0).score([WHOLE])[0][0] == pytest.approx([1 - before for before in plain])
 

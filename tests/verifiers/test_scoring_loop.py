@@ -19,7 +19,6 @@ from toys import (
     qwen,
     saved,
     saved_with_head,
-    tokenizer,
     vocabulary,
 )
 from transformers import (
@@ -38,7 +37,6 @@ from transformers import (
 
 from tts_eval.types import Prefix, Problem, TtsEvalError, Usage
 from tts_eval.verifiers import load_verifier
-from tts_eval.verifiers.rendering import render_steps
 
 
 OWN = {"kind": "prm", "step_delimiter": "\n\n"}
@@ -134,9 +132,7 @@ def test_implicit_rewards_are_the_same_piece_by_piece(tmp_path: Path) -> None:
     verifier = load_verifier(str(tmp_path / "policy"), **options)
     for depth in range(1, 6):
         growing = [(problem, prefix(*whole.steps[:depth])) for problem, whole in items]
-        assert flat(verifier.score(growing)) == pytest.approx(
-            alone(tmp_path / "policy", growing, **options), abs=1e-6
-        )
+        assert flat(verifier.score(growing)) == pytest.approx(alone(tmp_path / "policy", growing, **options), abs=1e-6)
     whole = (PROBLEM, prefix(*STEPS[:2]))
     verifier.score([whole])
     usage = verifier.score([(PROBLEM, prefix(*STEPS))])[0][1]
@@ -250,11 +246,3 @@ def test_a_bare_prompt_has_no_steps_to_score(llama_folder: Path, tmp_path: Path)
     assert len(replies[1][0]) == 1
     saved(tmp_path, LlamaForTokenClassification, llama(num_labels=1, tts_eval={**OWN, "kind": "orm"}))
     assert len(load_verifier(str(tmp_path)).score([(PROBLEM, Prefix())])[0][0]) == 1
-
-
-def test_own_rendering_by_hand() -> None:
-    tok = tokenizer()
-    rendered = render_steps(tok, "ab", ["c\n", "d"], "\n")
-    assert tok.convert_ids_to_tokens(list(rendered.ids)) == ["<s>", "a", "b", "c", "Ċ", "d", "Ċ"]
-    assert rendered.positions == (4, 6)
-    assert render_steps(tok, "ab", [], "\n").positions == ()

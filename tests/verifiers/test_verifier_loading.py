@@ -17,7 +17,7 @@ from tts_eval.verifiers import load_verifier
 )
 def test_a_tokenizer_without_the_mark_of_a_step(tmp_path: Path, mark: str, family: str) -> None:
     saved(tmp_path, LlamaForCausalLM, llama(), without=(mark,))
-    message = f"the tokenizer has no token '{mark}', so .* is not of format {family}: give verifier_format=, one of ours,"
+    message = f"the tokenizer has no token '{mark}', so .* is not of format {family}: give verifier_format=, one of"
     with pytest.raises(TtsEvalError, match=message):
         load_verifier(str(tmp_path), family)
 
@@ -37,6 +37,8 @@ def test_a_chat_template_that_changes_the_answer(tmp_path: Path) -> None:
     tok.save_pretrained(tmp_path)
     with pytest.raises(TtsEvalError, match="chat template changes the answer"):
         load_verifier(str(tmp_path), "implicit", reference=str(tmp_path))
+    tok.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}:{% endif %}"
+    tok.save_pretrained(tmp_path)
     with pytest.raises(TtsEvalError, match=r"leaves no token of its own to the answer '\+'"):
         load_verifier(str(tmp_path), "rlhflow-mistral")
 
@@ -44,8 +46,8 @@ def test_a_chat_template_that_changes_the_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "weight"),
     [
-        ("qwen-prm", "score.0.bias, score.0.weight, score.2.bias and 1 more"),
-        ("skywork", "v_head.summary.bias, v_head.summary.weight"),
+        ("qwen-prm", "score.0.bias, score.0.weight, score.2.bias and 7 more"),
+        ("skywork", "v_head.summary.bias, v_head.summary.weight, "),
         ("trl", "score.bias, score.weight"),
         ("pure", "score.bias, score.weight"),
         ("sequence-classifier", "score.weight"),
@@ -54,7 +56,7 @@ def test_a_chat_template_that_changes_the_answer(tmp_path: Path) -> None:
 def test_a_head_is_never_drawn_at_random(tmp_path: Path, family: str, weight: str) -> None:
     """Transformers only warns when a checkpoint lacks the head that it is asked for."""
     saved(tmp_path, LlamaForCausalLM, llama())
-    with pytest.raises(TtsEvalError, match=f"has no weights named {weight}, so .* is not of format {family}"):
+    with pytest.raises(TtsEvalError, match=f"has no weights named {weight}.*, so .* is not of format {family}"):
         load_verifier(str(tmp_path), family)
 
 
@@ -67,7 +69,7 @@ def test_another_number_of_labels(tmp_path: Path) -> None:
 def test_a_format_must_be_known_or_found(tmp_path: Path) -> None:
     saved(tmp_path, LlamaForTokenClassification, llama(num_labels=1))
     for family in (None, "ours"):
-        with pytest.raises(TtsEvalError, match=r"doesn't say how it is read.* one of ours, math-shepherd, .* pure, trl"):
+        with pytest.raises(TtsEvalError, match=r"doesn't say how it is read.* one of ours, .* pure, trl"):
             load_verifier(str(tmp_path), family)
     with pytest.raises(TtsEvalError, match="unknown verifier_format=qwen; choose from ours, math-shepherd"):
         load_verifier(str(tmp_path), "qwen")
@@ -81,9 +83,9 @@ def test_what_our_config_says_is_checked(tmp_path: Path) -> None:
 
 def test_a_reference_belongs_to_implicit_rewards(tmp_path: Path) -> None:
     saved(tmp_path, LlamaForCausalLM, llama())
-    with pytest.raises(TtsEvalError, match="format implicit: name the model that it was tuned from by reference="):
+    with pytest.raises(TtsEvalError, match="format implicit: name the model that it was tuned from by verifier_refer"):
         load_verifier(str(tmp_path), "implicit")
-    with pytest.raises(TtsEvalError, match="format math-shepherd: leave reference= out"):
+    with pytest.raises(TtsEvalError, match="format math-shepherd: nothing is compared here, drop verifier_reference="):
         load_verifier(str(tmp_path), "math-shepherd", reference=str(tmp_path))
 
 
@@ -94,7 +96,7 @@ def test_a_folder_that_is_not_there_or_not_whole(tmp_path: Path) -> None:
         load_verifier(str(tmp_path / "absent"), "trl")
     saved(tmp_path, LlamaForTokenClassification, llama(num_labels=2))
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(TtsEvalError, match="can't load .* as AutoModelForTokenClassification"):
+    with pytest.raises(TtsEvalError, match=r"can't load .* in format trl: .* no file named model.safetensors"):
         load_verifier(str(tmp_path), "trl")
 
 

@@ -40,6 +40,7 @@ class _Job:
     temperature: float
     replies: list[Prefix | None]
     usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0  # apart from `usage`: every step adds to it, and adding ledgers is slow
 
 
 @dataclass(slots=True, eq=False)
@@ -178,9 +179,12 @@ class HFEngine:
                 continue
             share = (time.monotonic() - started) / len(together)
             for row in together:
-                row.stem.job.usage += Usage(seconds=share)
+                row.stem.job.seconds += share
         answered, self._answered = self._answered, []
-        return [(job.ticket, tuple(reply for reply in job.replies if reply), job.usage) for job in answered]
+        return [
+            (job.ticket, tuple(reply for reply in job.replies if reply), job.usage + Usage(seconds=job.seconds))
+            for job in answered
+        ]
 
     def _admit(self, deadline: float) -> None:
         """Starts waiting extensions oldest first, while there is room and time to read prompts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +79,15 @@ def value_head(checkpoint: Checkpoint) -> TokenReader:
 
 
 def plus_minus(checkpoint: Checkpoint) -> TokenReader:
-    """Two outputs a token: the logits of a next token `+` and of `-`; no others of the vocabulary are computed."""
+    """Two outputs a token: the logits of a next token `+` and of `-`."""
     model = _load(AutoModelForCausalLM, checkpoint)
+    return next_token_reader(model, [token_id(checkpoint.tokenizer, sign) for sign in "+-"])
+
+
+def next_token_reader(model: Any, tokens: Sequence[int]) -> TokenReader:
+    """An output for each of some tokens: its logit as the next one; no others of the vocabulary are computed."""
     head = model.get_output_embeddings()
-    tokens = [token_id(checkpoint.tokenizer, sign) for sign in "+-"]
-    chosen = torch.nn.Linear(head.in_features, 2, bias=head.bias is not None, device=head.weight.device)
+    chosen = torch.nn.Linear(head.in_features, len(tokens), bias=head.bias is not None, device=head.weight.device)
     chosen.weight.data = head.weight.data[tokens]
     if head.bias is not None:
         chosen.bias.data = head.bias.data[tokens]
@@ -120,8 +125,8 @@ def sequence_classifier(checkpoint: Checkpoint) -> TokenReader:
     head = dict(model.named_children()).get("score")
     if head is None or model.config.num_labels > 2:
         raise TtsEvalError(
-            f"{checkpoint.path} is a {type(model).__name__} with {model.config.num_labels} labels; a verifier is a "
-            "decoder whose last token is scored, with one label, or two of which the second means right"
+            f"the checkpoint is a {type(model).__name__} with {model.config.num_labels} labels and no decoder whose "
+            "last token is scored with one label, or with two of which the second means right"
         )
     return TokenReader(model.base_model, head)
 
@@ -129,7 +134,7 @@ def sequence_classifier(checkpoint: Checkpoint) -> TokenReader:
 def _token_classifier(checkpoint: Checkpoint, labels: int) -> TokenReader:
     model = _load(AutoModelForTokenClassification, checkpoint)
     if model.config.num_labels != labels:
-        raise TtsEvalError(f"{checkpoint.path} has {model.config.num_labels} labels a token instead of {labels}")
+        raise TtsEvalError(f"the checkpoint has {model.config.num_labels} labels a token instead of {labels}")
     return TokenReader(model)
 
 
@@ -138,20 +143,15 @@ def _load(kind: Any, checkpoint: Checkpoint, path: str | None = None) -> Any:
 
     Transformers would draw those that are missing at random, with a warning.
     """
-    path = path or checkpoint.path
-    try:
-        model, report = kind.from_pretrained(
-            path,
-            dtype=checkpoint.dtype,
-            device_map=checkpoint.device,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise TtsEvalError(f"can't load {path} as {kind.__name__}: {str(error).strip().splitlines()[0]}") from error
-    missing = sorted(report["missing_keys"])
+    model, report = kind.from_pretrained(
+        path or checkpoint.path,
+        dtype=checkpoint.dtype,
+        device_map=checkpoint.device,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    missing = sorted(report["missing_keys"], key=lambda name: (name.startswith("model."), name))  # heads first
     if missing:
         others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise TtsEvalError(f"{path} has no weights named {', '.join(missing[:3])}{others}")
+        raise TtsEvalError(f"the checkpoint has no weights named {', '.join(missing[:3])}{others}")
     return model

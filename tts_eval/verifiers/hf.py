@@ -25,6 +25,10 @@ Item: TypeAlias = tuple[Problem, Prefix]
 Ids: TypeAlias = tuple[int, ...]
 
 
+_CACHE_SHARE = 0.25  # of a GPU's free memory, once the verifier is loaded
+_CACHE_BYTES = 2**30  # elsewhere
+
+
 class HFVerifier:
     """Scores with a transformers model.
 
@@ -35,15 +39,15 @@ class HFVerifier:
         tokenizer: Its tokenizer.
         family: The family: how to render, and how to make scores of outputs.
         batch_tokens: Most tokens, known ones and padding included, of one forward pass; a longer sequence goes alone.
-        cache_bytes: Memory for what has been read.
+        cache_bytes: Memory for what has been read; None takes a quarter of what is free on a GPU, else 1 GiB.
     """
 
-    def __init__(self, reader: Reader, tokenizer: Any, family: Format, *, batch_tokens: int, cache_bytes: int):
+    def __init__(self, reader: Reader, tokenizer: Any, family: Format, *, batch_tokens: int, cache_bytes: int | None):
         self._reader = reader
         self._tokenizer = tokenizer
         self._family = family
         self._batch_tokens = batch_tokens
-        self._tree = PrefixTree(cache_bytes)
+        self._tree = PrefixTree(_room(reader.device) if cache_bytes is None else cache_bytes)
         self._keeps = reads_in_pieces(reader)
 
     @property
@@ -157,6 +161,11 @@ class HFVerifier:
                 self._tree.add(ids, past.length, kv[:, :, again:], outputs)
             read[ids] = (torch.cat([*past.outputs, outputs]), len(ids) - start)
         return read
+
+
+def _room(device: torch.device) -> int:
+    """Bytes for what has been read."""
+    return int(_CACHE_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else _CACHE_BYTES
 
 
 def _shared(items: Sequence[Item], rendered: Sequence[Rendered]) -> dict[str, Ids]:

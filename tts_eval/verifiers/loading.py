@@ -16,10 +16,6 @@ from tts_eval.verifiers.hf import HFVerifier
 from tts_eval.verifiers.noise import NoisyVerifier
 
 
-_CACHE_SHARE = 0.25  # of a GPU's free memory, once the verifier is loaded
-_CACHE_BYTES = 2**30  # elsewhere
-
-
 @dataclass(frozen=True, slots=True)
 class _OwnConfig:
     """What `tts-eval train` writes into config.json under `tts_eval`."""
@@ -59,8 +55,8 @@ def load_verifier(
     """
     family = _own(name_or_path) if format in (None, OWN) else _public(str(format))
     if (reference is not None) != (family.label == "log_ratio"):
-        mend = "name the model that it was tuned from by reference=" if reference is None else "leave reference= out"
-        raise TtsEvalError(f"{name_or_path} in format {family.name}: {mend}")
+        mend = "name the model that it was tuned from by" if reference is None else "nothing is compared here, drop"
+        raise TtsEvalError(f"{name_or_path} in format {family.name}: {mend} verifier_reference=")
     tokenizer = _tokenizer(name_or_path)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -70,9 +66,8 @@ def load_verifier(
         raise TtsEvalError(
             f"{error}, so {name_or_path} is not of format {family.name}: give verifier_format=, one of {_names()}"
         ) from error
-    if cache_bytes is None:
-        free = torch.cuda.mem_get_info(reader.device)[0] if reader.device.type == "cuda" else 0
-        cache_bytes = int(_CACHE_SHARE * free) or _CACHE_BYTES
+    except (OSError, ValueError, RuntimeError) as error:
+        raise TtsEvalError(f"can't load {name_or_path} in format {family.name}: {_first_line(error)}") from error
     verifier = HFVerifier(reader, tokenizer, family, batch_tokens=batch_tokens, cache_bytes=cache_bytes)
     if noise == 0:
         return verifier

@@ -1,6 +1,6 @@
 """From a problem and its steps to the tokens that a verifier reads, and where it is read: one function a family.
 
-Every family has its own way of marking the end of a step (../docs/verifiers.md has the table). Steps come with their
+Every family has its own way of marking the end of a step (docs/verifiers.md has the table). Steps come with their
 closing delimiter; a family that writes delimiters of its own takes it off first.
 """
 
@@ -132,11 +132,9 @@ def render_turns(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rend
         chat.append(_turn("assistant", "+"))
     text = _chat_text(tokenizer, chat)
     ids, starts = _with_starts(tokenizer, text)
-    answers = [bisect_left(starts, len(part)) for part in asked]
-    apart = all(starts[answer] == len(part) for answer, part in zip(answers, asked, strict=True))
-    if not apart or not all(text.startswith(f"{part}+") for part in asked):
+    if not all(text.startswith(f"{part}+") and len(part) in starts for part in asked):
         raise TtsEvalError("the tokenizer's chat template leaves no token of its own to the answer '+' of a turn")
-    return Rendered(ids, tuple(answer - 1 for answer in answers))
+    return Rendered(ids, tuple(starts.index(len(part)) - 1 for part in asked))
 
 
 def render_numbered_chat(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
@@ -180,7 +178,7 @@ def bare(step: str) -> str:
 def numbered(number: int, step: str) -> str:
     """A bare step that begins with `Step <number>:`."""
     text = bare(step)
-    return text if text.startswith(f"Step {number}:") else f"Step {number}: {text}"
+    return text if text.startswith(f"Step {number}:") else f"Step {number}: {text}".rstrip()
 
 
 def token_id(tokenizer: Any, text: str) -> int:

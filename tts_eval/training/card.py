@@ -1,0 +1,66 @@
+"""The model card of a trained verifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tts_eval.training.config import BETAS, MAX_GRADIENT_NORM, TrainingConfig, TrainingResult
+
+
+CARD = "README.md"
+"""Written last: a folder that has it holds a finished verifier."""
+
+_WHAT = {
+    "prm": "process verifier (PRM): after each step, the chance that the solution ends right",
+    "orm": "outcome verifier (ORM): at its end, the chance that the solution is right",
+}
+
+
+def write_card(config: TrainingConfig, delimiter: str, result: TrainingResult) -> None:
+    """Says what the verifier is, what it was made of and how it is used."""
+    best = result.best
+    auroc = "none" if best.validation_auroc is None else f"{best.validation_auroc:.3f}"
+    auxiliary = f", plus {config.token_labels:g} times the same on every token" if config.token_labels else ""
+    # A folder's place on this machine is nobody's business.
+    backbone = Path(config.backbone).name if Path(config.backbone).exists() else config.backbone
+    text = f"""\
+---
+library_name: tts-eval
+pipeline_tag: token-classification
+---
+
+# {config.output.name}
+
+A {_WHAT[config.kind]}. Made by `tts-eval train {config.kind}` after Snell et al. 2024 (arXiv 2408.03314), section 2.
+
+| | |
+|---|---|
+| backbone | {backbone} |
+| data | {", ".join(path.name for path in config.data)} |
+| solutions | {result.solutions:,} to train on, {result.held_out:,} of other questions to validate on |
+| loss | binary cross-entropy with soft labels{auxiliary} |
+| optimizer | AdamW, learning rate {config.learning_rate:g} ({config.schedule}), betas {BETAS}, gradient norm at most {MAX_GRADIENT_NORM:g} |
+| batch, dropout | {config.batch_size} solutions, {config.dropout:g} |
+| seed | {config.seed} |
+| kept | step {best.step:,} of {result.curve[-1].step:,} |
+| validation loss | {best.validation_loss:.4f} |
+| validation AUROC within questions | {auroc} |
+
+![training curve](curve.png)
+
+A verifier is tied to the policy whose solutions it was trained on.
+
+## Use
+
+Give its folder as `verifier=PATH` to a model of tts-eval, or in Python:
+
+```python
+from tts_eval.verifiers import load_verifier
+
+verifier = load_verifier("PATH")
+```
+
+Format `ours`: a token classifier with one label. It reads the prompt as the policy did, then each step closed by
+{delimiter!r}; the sigmoid of the logit at a step's last token is {"the step's score" if config.kind == "prm" else "the score, read after the last step"}.
+"""
+    (config.output / CARD).write_text(text, encoding="utf-8")

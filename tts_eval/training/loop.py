@@ -1,0 +1,170 @@
+"""The training loop (section 2): soft cross-entropy on labelled positions, early stopping on held-out questions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from statistics import fmean
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from tqdm import tqdm
+
+from tts_eval.analysis.discrimination import auroc_within
+from tts_eval.training.backbone import Backbone, publish
+from tts_eval.training.batches import Encoded, collate, endless_batches, labelled, labelled_tokens, pieces
+from tts_eval.training.checkpoints import Checkpoints
+from tts_eval.training.config import BETAS, MAX_GRADIENT_NORM, TrainingConfig
+from tts_eval.training.curve import Evaluation, write_curve
+from tts_eval.types import TtsEvalError
+
+
+def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The sum of `-(y log p + (1-y) log(1-p))` over labels; a label y is any number in [0, 1] (section 2).
+
+    Args:
+        logits: Of the probabilities p, [...].
+        targets: Labels, of the same shape; NaN where there is none.
+    """
+    there = ~targets.isnan()
+    return torch.nn.functional.binary_cross_entropy_with_logits(
+        logits[there].float(), targets[there], reduction="sum"
+    )
+
+
+class Trainer:
+    """One run on one or several devices.
+
+    Each device reads its share of a batch, in pieces that fit its memory. Every piece's loss is divided by the labels of the
+    whole batch, so the gradient is the batch's mean however it was cut.
+
+    Args:
+        config: Decides everything.
+        accelerator: The devices.
+        backbone: Gets trained.
+        train: Solutions to train on.
+        validation: Solutions of other questions.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        accelerator: Accelerator,
+        backbone: Backbone,
+        train: Sequence[Encoded],
+        validation: Sequence[Encoded],
+    ):
+        self._config = config
+        self._accelerator = accelerator
+        self._backbone = backbone
+        self._train = train
+        self._validation = sorted(validation, key=lambda example: len(example.ids))
+        optimizer = torch.optim.AdamW(backbone.model.parameters(), lr=config.learning_rate, betas=BETAS)
+        self._model, self._optimizer = accelerator.prepare(backbone.model, optimizer)
+        epoch = max(1, len(train) // config.batch_size)
+        self.steps = min(config.epochs * epoch, config.max_steps or math.inf)
+        self._eval_every = config.eval_every or max(1, epoch // 10)
+
+    def run(self, checkpoints: Checkpoints) -> list[Evaluation]:
+        """Trains, and publishes the weights each time that they are the best so far.
+
+        Returns:
+            The curve, that of a resumed run included.
+
+        Raises:
+            TtsEvalError: If a loss is no number, the disk refuses, or a checkpoint is another run's.
+        """
+        config = self._config
+        curve = checkpoints.load() if config.resume else []
+        step = curve[-1].step if curve else 0
+        batches = endless_batches([len(example.ids) for example in self._train], config.batch_size, config.seed)
+        batches = itertools.islice(batches, step, None)
+        losses: list[float] = []
+        with tqdm(total=self.steps, initial=step, desc=f"train {config.kind}", disable=not self._main) as bar:
+            while step < self.steps and since_best(curve) < config.patience:
+                losses.append(self._step([self._train[i] for i in next(batches)], step))
+                step += 1
+                bar.update()
+                if step % self._eval_every and step < self.steps:
+                    continue
+                curve.append(self._evaluate(step, fmean(losses)))
+                losses.clear()
+                bar.set_postfix_str(f"validation loss {curve[-1].validation_loss:.4f}")
+                self._keep(curve, checkpoints)
+        return curve
+
+    @property
+    def _main(self) -> bool:
+        return bool(self._accelerator.is_main_process)
+
+    def _step(self, batch: Sequence[Encoded], step: int) -> float:
+        """Takes one step and returns the batch's loss, the auxiliary one not included."""
+        config, accelerator = self._config, self._accelerator
+        rate = config.learning_rate_at(step, self.steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        labels, tokens = labelled(batch), labelled_tokens(batch)
+        parts = list(pieces(self._share(batch), config.batch_tokens))
+        total = torch.zeros((), device=accelerator.device)
+        for part in parts:
+            with nullcontext() if part is parts[-1] else accelerator.no_sync(self._model):
+                ids, mask, targets, token_targets = collate(part).to(accelerator.device)
+                logits = self._model(input_ids=ids, attention_mask=mask).logits[..., 0]  # [rows, tokens]
+                loss = soft_cross_entropy(logits, targets) / labels
+                total += loss.detach()
+                if config.token_labels:
+                    loss = loss + config.token_labels * soft_cross_entropy(logits, token_targets) / tokens
+                accelerator.backward(loss * accelerator.num_processes)  # gradients of devices are averaged
+        value = float(accelerator.reduce(total))
+        self._require_number(value, "training", step)
+        accelerator.clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return value
+
+    @torch.no_grad()
+    def _evaluate(self, step: int, train_loss: float) -> Evaluation:
+        model = self._accelerator.unwrap_model(self._model).eval()
+        read: list[tuple[str, float, bool, float]] = []
+        for part in pieces(self._share(self._validation), self._config.batch_tokens):
+            ids, mask, targets, _ = collate(part).to(self._accelerator.device)
+            logits = model(input_ids=ids, attention_mask=mask).logits[..., 0]  # [rows, tokens]
+            for example, row, labels in zip(part, logits, targets, strict=True):
+                loss = float(soft_cross_entropy(row, labels))
+                read.append((example.question, float(row[example.ends[-1]]), bool(example.labels[-1] >= 0.5), loss))
+        model.train()
+        questions, scores, right, losses = zip(*gather_object(read), strict=True)
+        loss = math.fsum(losses) / labelled(self._validation)
+        self._require_number(loss, "validation", step)
+        return Evaluation(step, train_loss, loss, auroc_within(questions, scores, right))
+
+    def _keep(self, curve: Sequence[Evaluation], checkpoints: Checkpoints) -> None:
+        output = self._config.output
+        if self._main and since_best(curve) == 0:
+            model = self._accelerator.unwrap_model(self._model)
+            publish(self._backbone._replace(model=model), output)
+        checkpoints.save(curve)
+        if self._main:
+            write_curve(curve, output / "curve.csv")
+
+    def _share(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+        """What this device reads of them."""
+        return examples[self._accelerator.process_index :: self._accelerator.num_processes]
+
+    def _require_number(self, loss: float, which: str, step: int) -> None:
+        if not math.isfinite(loss):
+            rate = self._config.learning_rate_at(step, self.steps)
+            kept = "the best verifier before that is kept" if self._config.output.exists() else "nothing was kept yet"
+            raise TtsEvalError(
+                f"the {which} loss is {loss} at step {step}, with learning rate {rate:.2g}: lower --learning_rate, or "
+                f"train in float32 or bfloat16 rather than float16; {kept} in {self._config.output}"
+            )
+
+
+def since_best(curve: Sequence[Evaluation]) -> int:
+    """How many evaluations there were since that with the lowest validation loss; 0 if there was none."""
+    losses = [row.validation_loss for row in curve]
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
