@@ -17,7 +17,7 @@ from tts_eval.jsonl import Header
 from tts_eval.types import Candidate, Usage
 
 
-KEYS = ["task", "strategy", "budget", "aggregation", "selection", "accuracy", "low", "high", "n"]
+KEYS = ["task", "strategy", "budget", "aggregation", "selection", "accuracy", "low", "high", "n", "level"]
 
 Run = Callable[..., tuple[int, str, str]]
 

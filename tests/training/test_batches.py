@@ -75,7 +75,7 @@ def test_padding_has_no_label_and_no_mask() -> None:
 
 
 def test_what_has_no_label_of_the_kind_is_left_out() -> None:
-    unlabelled = [replace(EXAMPLE, labels=(None,) * 3, outcome=None), replace(EXAMPLE, steps=(), labels=(), outcome=0.0)]
+    unlabelled = [replace(EXAMPLE, labels=(None,) * 3, outcome=None), replace(EXAMPLE, steps=(), labels=())]
     assert not encode(unlabelled, makers.tokenizer(), "prm", "\n")
     assert not encode(unlabelled, makers.tokenizer(), "orm", "\n")
 

@@ -24,7 +24,7 @@ def example(question: str, step: str = "a") -> TrainingExample:
 
 
 def prm800k_row() -> dict[str, Any]:
-    """Step 1 good; of two second steps the bad one is not gone on from; the third is written by a human, then neutral."""
+    """A good step; a bad and a good one after it, then one written by a human, then a neutral one."""
 
     def option(text: str, rating: int | None) -> dict[str, Any]:
         return {"text": text, "rating": rating, "flagged": False}

@@ -12,9 +12,9 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Row:
         low: Lower end of the 95 % interval (see `wilson_interval`).
         high: Its upper end.
         n: Number of problems.
+        level: The problems' difficulty label, where they are shown apart.
     """
 
     task: str
@@ -62,6 +63,36 @@ class Row:
     aggregation: Aggregation | None
     selection: Measure
     accuracy: float
+    low: float
+    high: float
+    n: int
+    level: Any = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much one measure is better than another on the same problems.
+
+    Attributes:
+        task: See `Row`.
+        strategy: See `Row`.
+        budget: See `Row`.
+        aggregation: See `Row`.
+        selection: The one.
+        against: The other.
+        difference: Mean over the problems of the one's chance to be right less the other's.
+        low: Lower end of the 95 % interval: bootstrap over problems, whose pairs stay together.
+        high: Its upper end.
+        n: Number of problems.
+    """
+
+    task: str
+    strategy: str
+    budget: int
+    aggregation: Aggregation | None
+    selection: Measure
+    against: Measure
+    difference: float
     low: float
     high: float
     n: int
@@ -120,6 +151,74 @@ def accuracy_rows(
         Budget by budget, measure by measure.
     """
     wanted = pool_budgets(pools) if budgets is None else budgets
+    columns, values = _values(pools, measures, aggregations, wanted, resamples, seed)
+    n = len(values)
+    return [
+        Row(pools.task, pools.strategy, budget, how, measure, float(p), *wilson_interval(float(p), n), n)
+        for budget, of_budget in zip(wanted, values.mean(axis=0), strict=True)
+        for (measure, how), p in zip(columns, of_budget, strict=True)
+    ]
+
+
+def differences(
+    pools: PoolSet,
+    against: Measure,
+    *,
+    measures: Sequence[Measure] = MEASURES,
+    aggregations: Sequence[Aggregation] = ("last",),
+    budgets: Sequence[int] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Difference]:
+    """Compares measures with one of them, problem by problem.
+
+    Args:
+        pools: See `accuracy_rows`.
+        against: A measure that needs no scores.
+        measures: The measures to compare with it.
+        aggregations: See `accuracy_rows`.
+        budgets: See `accuracy_rows`.
+        resamples: Subsets a problem and budget, and draws of the bootstrap.
+        seed: Of both.
+
+    Returns:
+        Budget by budget, measure by measure.
+    """
+    wanted = pool_budgets(pools) if budgets is None else budgets
+    others = [measure for measure in measures if measure != against]
+    columns, values = _values(pools, [against, *others], aggregations, wanted, resamples, seed)
+    gains = values[:, :, 1:] - values[:, :, :1]  # [problems, budgets, columns]
+    drawn = np.random.default_rng(seed).integers(len(gains), size=(resamples, len(gains)))
+    means = np.array([gains[draw].mean(axis=0) for draw in drawn])
+    low, high = np.quantile(means, (0.025, 0.975), axis=0)
+    return [
+        Difference(
+            *(pools.task, pools.strategy, budget, how, measure, against),
+            *(float(end[i, j]) for end in (gains.mean(axis=0), low, high)),
+            len(gains),
+        )
+        for i, budget in enumerate(wanted)
+        for j, (measure, how) in enumerate(columns[1:])
+    ]
+
+
+def by_level(pools: PoolSet) -> list[tuple[Any, PoolSet]]:
+    """Parts a set by the problems' difficulty label, in its order; problems without one come last."""
+    levels = {pool.level for pool in pools.pools}
+    ordered = sorted(levels, key=lambda level: (level is None, level if isinstance(level, int) else 0, str(level)))
+    parts = {level: tuple(pool for pool in pools.pools if pool.level == level) for level in ordered}
+    return [(level, replace(pools, pools=part)) for level, part in parts.items()]
+
+
+def _values(
+    pools: PoolSet,
+    measures: Sequence[Measure],
+    aggregations: Sequence[Aggregation],
+    budgets: Sequence[int],
+    resamples: int,
+    seed: int,
+) -> tuple[list[Column], Floats]:
+    """The columns that the pools can fill, and each problem's chances to be right, [problems, budgets, columns]."""
     scores = {how: [candidate_scores(pool.candidates, how) for pool in pools.pools] for how in aggregations}
     usable = [how for how, of_pools in scores.items() if all(s is not None for s in of_pools)]
     columns: list[Column] = [
@@ -127,16 +226,10 @@ def accuracy_rows(
     ]
     by_problem: dict[str, list[Floats]] = defaultdict(list)
     for i, pool in enumerate(pools.pools):
-        subsets = [_subsets(pool, k, resamples, seed) if pools.independent else _all(pool) for k in wanted]
+        subsets = [_subsets(pool, k, resamples, seed) if pools.independent else _all(pool) for k in budgets]
         of_pool = {how: of_pools[i] for how, of_pools in scores.items()}
         by_problem[pool.uid].append(np.array([[_value(pool, c, of_pool, s) for c in columns] for s in subsets]))
-    n = len(by_problem)
-    accuracies = np.mean([np.mean(seeds, axis=0) for seeds in by_problem.values()], axis=0)
-    return [
-        Row(pools.task, pools.strategy, budget, how, measure, float(p), *wilson_interval(float(p), n), n)
-        for budget, values in zip(wanted, accuracies, strict=True)
-        for (measure, how), p in zip(columns, values, strict=True)
-    ]
+    return columns, np.array([np.mean(seeds, axis=0) for seeds in by_problem.values()])
 
 
 def _value(pool: Pool, column: Column, scores: dict[Aggregation, Floats | None], subsets: Integers) -> float:

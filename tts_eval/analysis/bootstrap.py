@@ -1,4 +1,4 @@
-"""Intervals of statistics that have no formula: resampling whole questions, since solutions of one question go together."""
+"""Intervals of statistics that have no formula, by resampling whole questions: their solutions go together."""
 
 from __future__ import annotations
 

@@ -114,19 +114,19 @@ class SolutionMeasures:
     mixed: int
 
 
-def reliability(scores: Sequence[float], labels: Sequence[float], bins: int = 10) -> tuple[Bin, ...]:
+def reliability(scores: Floats, labels: Floats, bins: int = 10) -> tuple[Bin, ...]:
     """Mean label against mean score in bins of equal width, empty ones left out.
 
     Args:
-        scores: In [0, 1].
-        labels: As many, in [0, 1].
+        scores: In [0, 1], [n].
+        labels: Theirs, in [0, 1], [n].
         bins: How many to cut [0, 1] into.
     """
-    s, y = np.asarray(scores), np.asarray(labels)
-    index = np.minimum((s * bins).astype(int), bins - 1)
+    index = np.minimum((scores * bins).astype(int), bins - 1)
+    members = {k: index == k for k in np.unique(index).tolist()}
     return tuple(
-        Bin(k / bins, (k + 1) / bins, int((index == k).sum()), float(s[index == k].mean()), float(y[index == k].mean()))
-        for k in np.unique(index).tolist()
+        Bin(k / bins, (k + 1) / bins, int(of.sum()), float(scores[of].mean()), float(labels[of].mean()))
+        for k, of in members.items()
     )
 
 
@@ -135,22 +135,22 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(b.count * abs(b.score - b.label) for b in bins) / sum(b.count for b in bins)
 
 
-def brier_score(scores: Sequence[float], labels: Sequence[float]) -> float:
+def brier_score(scores: Floats, labels: Floats) -> float:
     """Mean of (score - label)^2. With soft labels it is the distance to the value, not to a single outcome."""
-    return float(np.mean((np.asarray(scores) - np.asarray(labels)) ** 2))
+    return float(np.mean((scores - labels) ** 2))
 
 
 def score_measures(solutions: Sequence[JudgedSolution]) -> ScoreMeasures | None:
     """Compares all scores with their labels; None where there are no labels."""
     known = [
-        (depth, score, label)
+        (step, score, label)
         for solution in solutions
-        for depth, (score, label) in enumerate(zip(solution.scores, solution.labels, strict=True), start=1)
+        for step, (score, label) in enumerate(zip(solution.scores, solution.labels, strict=True), start=1)
         if label is not None
     ]
     if not known:
         return None
-    depths, scores, labels = (np.array(column) for column in zip(*known, strict=True))
+    steps, scores, labels = np.array(known, dtype=np.float64).T  # [n] each
     probabilities = bool(((scores >= 0) & (scores <= 1)).all())
     bins = reliability(scores, labels) if probabilities else ()
     return ScoreMeasures(
@@ -158,14 +158,18 @@ def score_measures(solutions: Sequence[JudgedSolution]) -> ScoreMeasures | None:
         label=float(labels.mean()),
         brier=brier_score(scores, labels) if probabilities else None,
         calibration_error=calibration_error(bins) if probabilities else None,
-        auroc=auroc(scores, labels >= 0.5),
+        auroc=_auroc(scores, labels >= 0.5),
         bins=bins,
-        depths=tuple(_depth(int(depth), scores[depths == depth], labels[depths == depth]) for depth in np.unique(depths)),
+        depths=tuple(_depth(int(step), scores[steps == step], labels[steps == step]) for step in np.unique(steps)),
     )
 
 
 def _depth(step: int, scores: Floats, labels: Floats) -> Depth:
-    return Depth(step, len(scores), float(labels.mean()), auroc(scores, labels >= 0.5))
+    return Depth(step, len(scores), float(labels.mean()), _auroc(scores, labels >= 0.5))
+
+
+def _auroc(scores: Floats, right: Booleans) -> float | None:
+    return auroc(scores.tolist(), right.tolist())
 
 
 def solution_measures(
@@ -208,11 +212,11 @@ def _discrimination(
         members[question].append(index)
     groups = [np.array(of) for of in members.values()]
     pairs = np.array([int(right[of].sum()) * int((~right[of]).sum()) for of in groups])
-    won = pairs * np.array([auroc(scores[of], right[of]) or 0.0 for of in groups])
+    won = pairs * np.array([_auroc(scores[of], right[of]) or 0.0 for of in groups])
 
     def pooled(drawn: Integers) -> float | None:
         indices = np.concatenate([groups[group] for group in drawn])
-        return auroc(scores[indices], right[indices])
+        return _auroc(scores[indices], right[indices])
 
     def within(drawn: Integers) -> float | None:
         return float(won[drawn].sum() / pairs[drawn].sum()) if pairs[drawn].any() else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,7 +173,10 @@ def first_error_measures(
     """
     tuned_on = None
     if threshold is None:
-        tuning, solutions = split_by_question(solutions, TUNING_SHARE, seed)
+        questions = {solution.question for solution in solutions}
+        split = draw_questions(questions, round(TUNING_SHARE * len(questions)), seed)
+        tuning = [solution for solution in solutions if solution.question in split]
+        solutions = [solution for solution in solutions if solution.question not in split]
         threshold, tuned_on = choose_threshold(tuning), len(tuning)
     counts: dict[str, list[int]] = {}
     for solution in solutions:
@@ -192,15 +195,9 @@ def first_error_measures(
     return FirstErrorMeasures(threshold, tuned_on, _share(found, wrong), wrong, _share(passed, good), good, f1_found)
 
 
-def split_by_question(
-    solutions: Sequence[Located], share: float, seed: int
-) -> tuple[list[Located], list[Located]]:
-    """Cuts off the solutions of a share of the questions, drawn by the seed and independent of their order."""
-    questions = {solution.question for solution in solutions}
-    order = sorted(questions, key=lambda question: hashlib.sha256(f"{seed} {question}".encode()).digest())
-    chosen = set(order[: round(share * len(order))])
-    cut = [solution for solution in solutions if solution.question in chosen]
-    return cut, [solution for solution in solutions if solution.question not in chosen]
+def draw_questions(questions: Iterable[str], n: int, seed: int) -> set[str]:
+    """Draws n distinct questions, whatever order they come in; a larger n adds to those of a smaller one."""
+    return set(sorted(set(questions), key=lambda text: hashlib.sha256(f"{seed} {text}".encode()).digest())[:n])
 
 
 def _share(right: int, n: int) -> Estimate | None:

@@ -9,15 +9,26 @@ import itertools
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
-from tts_eval.analysis import MEASURES, PoolSet, Row, accuracy_rows, load_pools, pool_budgets
+from tts_eval.analysis import (
+    MEASURES,
+    Difference,
+    PoolSet,
+    Row,
+    accuracy_rows,
+    by_level,
+    differences,
+    load_pools,
+    pool_budgets,
+)
 from tts_eval.analysis.accuracy import SCORED
 from tts_eval.answers import default_grader
-from tts_eval.report import accuracy_figure
+from tts_eval.report import accuracy_figure, level_figure
 from tts_eval.selection import AGGREGATIONS
 from tts_eval.types import TtsEvalError
 
@@ -45,6 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=1000,
         help="random subsets a problem and budget, where there are more than that; default: %(default)s",
     )
+    parser.add_argument("--by", choices=("level",), help="a table for each difficulty level of the problems, not one for all")
+    parser.add_argument(
+        "--against",
+        choices=[measure for measure in MEASURES if measure not in SCORED],
+        help="show how much better than this the others are, problem by problem, instead of accuracies",
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw accuracy over budget as .png, .svg or .pdf")
 
@@ -60,17 +77,19 @@ def run(args: argparse.Namespace) -> int:
     """
     sets, notes = load_pools(args.paths, default_grader())
     rows: list[Row] = []
+    compared: list[Difference] = []
     for pools in sets:
-        found, said = _measure(pools, args)
+        found, more, said = _measure(pools, args)
         rows += found
+        compared += more
         notes += said
     for note in notes:
         print(f"tts-eval select: {note}", file=sys.stderr)
     if not rows:
         raise TtsEvalError(f"nothing to show ({'; '.join(notes)}); ask for other budgets or selections")
     if args.figure is not None:
-        accuracy_figure(rows, args.figure)
-    text = FORMATS[args.format](rows)
+        (accuracy_figure if args.by is None else level_figure)(rows, args.figure)
+    text = FORMATS[args.format](compared or rows)
     if args.output is None:
         print(text, end="")
         return 0
@@ -81,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(pools: PoolSet, args: argparse.Namespace) -> tuple[list[Row], list[str]]:
-    """Returns the rows of one set, and what the user should know of them."""
+def _measure(pools: PoolSet, args: argparse.Namespace) -> tuple[list[Row], list[Difference], list[str]]:
+    """Returns the rows of one set, the comparisons where they are wanted, and what the user should know of them."""
     name = f"{pools.task}, {pools.strategy}"
     possible, notes = pool_budgets(pools), []
     sizes = sorted(len(pool.candidates) for pool in pools.pools)
@@ -94,62 +113,75 @@ def _measure(pools: PoolSet, args: argparse.Namespace) -> tuple[list[Row], list[
         if missing := [str(k) for k in args.budgets if k not in budgets]:
             notes.append(f"{name}: no budget {', '.join(missing)}, only {', '.join(map(str, possible))}")
     if not budgets:
-        return [], notes
+        return [], [], notes
     measures = MEASURES if args.selection is None else [m for m in MEASURES if m in args.selection]
-    rows = accuracy_rows(
-        pools,
-        measures=measures,
-        aggregations=[how for how in AGGREGATIONS if how in (args.aggregation or ["last"])],
-        budgets=budgets,
-        resamples=args.resamples,
-        seed=args.seed,
-    )
+    how: dict[str, Any] = {
+        "measures": measures,
+        "aggregations": [name for name in AGGREGATIONS if name in (args.aggregation or ["last"])],
+        "budgets": budgets,
+        "resamples": args.resamples,
+        "seed": args.seed,
+    }
+    parts = [(None, pools)] if args.by is None else by_level(pools)
+    rows = [replace(row, level=level) for level, part in parts for row in accuracy_rows(part, **how)]
+    compared = [] if args.against is None else differences(pools, args.against, **how)
     if unscored := [m for m in measures if m in SCORED and m not in {row.selection for row in rows}]:
         notes.append(f"{name}: no {' or '.join(unscored)}, some candidates have no verifier score")
-    return rows, notes
+    return rows, compared, notes
 
 
-def to_json(rows: Sequence[Row]) -> str:
+def to_json(rows: Sequence[Row] | Sequence[Difference]) -> str:
     """A list of objects, one a row."""
     return json.dumps([asdict(row) for row in rows], indent=1) + "\n"
 
 
-def to_csv(rows: Sequence[Row]) -> str:
+def to_csv(rows: Sequence[Row] | Sequence[Difference]) -> str:
     """The same with a header line; no aggregation is an empty cell."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(rows[0])], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     return text.getvalue()
 
 
-def to_markdown(rows: Sequence[Row]) -> str:
+def to_markdown(rows: Sequence[Row] | Sequence[Difference]) -> str:
     """One table a task and strategy: a line a budget, a column a selection, percent with the 95 % interval."""
     blocks = []
     for (task, strategy), group in itertools.groupby(rows, key=lambda row: (row.task, row.strategy)):
         of_set = list(group)
-        columns = list(dict.fromkeys(_column(row) for row in of_set))
-        lines = [[budget, n, *(cells.get(column, "") for column in columns)] for budget, n, cells in _lines_of(of_set)]
-        table = tabulate(lines, ["budget", "problems", *columns], "github", disable_numparse=True)
-        blocks.append(f"### {task}, {strategy}\n\n{table}\n")
-    return "\n".join([*blocks, "Accuracy in percent [95 % Wilson interval over the problems].\n"])
+        columns = list(dict.fromkeys(map(_column, of_set)))
+        levels = any(isinstance(row, Row) and row.level is not None for row in of_set)
+        lines = [
+            [*([level] if levels else []), budget, n, *(cells.get(column, "") for column in columns)]
+            for level, budget, n, cells in _lines_of(of_set)
+        ]
+        heads = [*(["level"] if levels else []), "budget", "problems", *columns]
+        blocks.append(f"### {task}, {strategy}\n\n{tabulate(lines, heads, 'github', disable_numparse=True)}\n")
+    return "\n".join([*blocks, _LEGENDS[type(rows[0])]])
 
 
-def _lines_of(rows: Sequence[Row]) -> list[tuple[int, int, dict[str, str]]]:
-    return [
-        (budget, n, {_column(row): _percent(row) for row in line})
-        for (budget, n), line in itertools.groupby(rows, key=lambda row: (row.budget, row.n))
-    ]
+def _lines_of(rows: Sequence[Row | Difference]) -> list[tuple[Any, int, int, dict[str, str]]]:
+    def key(row: Row | Difference) -> tuple[Any, int, int]:
+        return row.level if isinstance(row, Row) else None, row.budget, row.n
+
+    return [(*of_line, {_column(row): _percent(row) for row in line}) for of_line, line in itertools.groupby(rows, key)]
 
 
-def _column(row: Row) -> str:
-    return row.selection if row.aggregation is None else f"{row.selection} ({row.aggregation})"
+def _column(row: Row | Difference) -> str:
+    name = row.selection if row.aggregation is None else f"{row.selection} ({row.aggregation})"
+    return f"{name} - {row.against}" if isinstance(row, Difference) else name
 
 
-def _percent(row: Row) -> str:
+def _percent(row: Row | Difference) -> str:
+    if isinstance(row, Difference):
+        return f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
     return f"{100 * row.accuracy:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]"
 
 
+_LEGENDS = {
+    Row: "Accuracy in percent [95 % Wilson interval over the problems].\n",
+    Difference: "Difference in percentage points [95 % interval, paired bootstrap over the problems].\n",
+}
 FORMATS = {"markdown": to_markdown, "csv": to_csv, "json": to_json}
 
 

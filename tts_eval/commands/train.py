@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("patience", positive, "evaluations without a lower validation loss before it ends; 3"),
         ("max_steps", positive, "most steps; no limit"),
         ("token_labels", float, "weight of a second loss on every token of a step; 0"),
-        ("seed", int, "0"),
+        ("seed", int, "decides the head, the order of the data and dropout; 0"),
         ("step_delimiter", unescaped, "what ends a step; that of the label files, else a blank line"),
         ("prompt", unescaped, "prompt of published rows, with {{problem}}; that of our tasks"),
         ("neutral", share, "label of steps that humans rated neutral; 1"),

@@ -1,6 +1,6 @@
 """Figures and tables for people."""
 
-from tts_eval.report.figures import accuracy_figure
+from tts_eval.report.figures import accuracy_figure, level_figure
 
 
-__all__ = ["accuracy_figure"]
+__all__ = ["accuracy_figure", "level_figure"]

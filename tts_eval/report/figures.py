@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tts_eval.analysis import Row
 from tts_eval.types import TtsEvalError
@@ -30,29 +31,72 @@ def accuracy_figure(rows: Sequence[Row], path: Path) -> None:
     Raises:
         TtsEvalError: If matplotlib is missing or the file can't be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise TtsEvalError("figures need matplotlib: pip install 'tts-eval[report]'") from error
-    runs = itertools.groupby(rows, key=lambda row: (row.task, row.strategy, row.n))
-    panels = [(key, list(of_run)) for key, of_run in runs]
-    figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained")
-    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, ((task, strategy, n), of_panel) in zip(all_axes, panels, strict=True):
+    figure, panels = _panels(rows)
+    for axes, of_panel in panels:
         for index, (selection, style) in enumerate(_STYLES.items()):
             line = [row for row in of_panel if row.selection == selection]
             if line:
                 budgets = [row.budget * 2 ** (0.05 * (index - 2)) for row in line]  # side by side, so that all show
-                below = [100 * (row.accuracy - row.low) for row in line]
-                above = [100 * (row.high - row.accuracy) for row in line]
-                accuracy = [100 * row.accuracy for row in line]
-                axes.errorbar(budgets, accuracy, [below, above], label=selection, elinewidth=0.8, capsize=2, **style)
+                axes.errorbar(budgets, *_percents(line), label=selection, elinewidth=0.8, capsize=2, **style)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted({row.budget for row in of_panel}))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_title(f"{task}, {strategy}, {n} problems")
         axes.set_xlabel("generations a problem (N)")
+    _save(figure, path)
+
+
+def level_figure(rows: Sequence[Row], path: Path) -> None:
+    """Draws accuracy at the largest budget by difficulty level, a panel a task and strategy, a bar a selection rule.
+
+    Args:
+        rows: Those of `accuracy_rows`, with levels.
+        path: Where to write; the suffix chooses PNG, SVG or PDF.
+
+    Raises:
+        TtsEvalError: If matplotlib is missing or the file can't be written.
+    """
+    figure, panels = _panels(rows)
+    for axes, of_panel in panels:
+        budget = max(row.budget for row in of_panel)
+        levels = list(dict.fromkeys(row.level for row in of_panel))
+        shown = [selection for selection in reversed(_STYLES) if any(row.selection == selection for row in of_panel)]
+        for index, selection in enumerate(shown):
+            bars = [row for row in of_panel if row.selection == selection and row.budget == budget]
+            places = [levels.index(row.level) + 0.8 * ((index + 0.5) / len(shown) - 0.5) for row in bars]
+            heights, ends = _percents(bars)
+            color, label = _STYLES[selection]["color"], selection if selection == "mean" else f"{selection}, N={budget}"
+            axes.bar(places, heights, 0.8 / len(shown), yerr=ends, color=color, label=label, capsize=2)
+        axes.set_xticks(range(len(levels)), [str(level) for level in levels])
+        axes.set_xlabel("level")
+    _save(figure, path)
+
+
+def _panels(rows: Sequence[Row]) -> tuple[Any, list[tuple[Any, list[Row]]]]:
+    """A figure, and its axes with the rows that belong on each."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise TtsEvalError("figures need matplotlib: pip install 'tts-eval[report]'") from error
+    runs = [(key, list(of_run)) for key, of_run in itertools.groupby(rows, key=lambda row: (row.task, row.strategy))]
+    figure = Figure(figsize=(5.2 * len(runs), 3.8), layout="constrained")
+    panels = []
+    for axes, ((task, strategy), of_run) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs, strict=True):
+        n = sum({row.level: row.n for row in of_run}.values())
+        axes.set_title(f"{task}, {strategy}, {n} problems")
         axes.set_ylabel("accuracy in percent, 95 % interval")
+        panels.append((axes, of_run))
+    return figure, panels
+
+
+def _percents(rows: Sequence[Row]) -> tuple[list[float], list[list[float]]]:
+    """Accuracies, and how far their intervals reach below and above."""
+    below = [100 * (row.accuracy - row.low) for row in rows]
+    above = [100 * (row.high - row.accuracy) for row in rows]
+    return [100 * row.accuracy for row in rows], [below, above]
+
+
+def _save(figure: Any, path: Path) -> None:
+    for axes in figure.axes:
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False)
     try:

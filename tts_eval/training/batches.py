@@ -139,7 +139,7 @@ def endless_batches(lengths: Sequence[int], batch_size: int, seed: int) -> Itera
 
 
 def pieces(examples: Sequence[Encoded], batch_tokens: int) -> Iterator[list[Encoded]]:
-    """Cuts examples, in their order, into batches of at most `batch_tokens` tokens with padding; a longer one goes alone."""
+    """Cuts examples, in their order, into batches of at most `batch_tokens` tokens, padding included, or of one."""
     piece: list[Encoded] = []
     longest = 0
     for example in examples:

@@ -15,6 +15,11 @@ _WHAT = {
     "orm": "outcome verifier (ORM): at its end, the chance that the solution is right",
 }
 
+_READ = {
+    "prm": "the sigmoid of the logit at a step's last token is the step's score",
+    "orm": "the sigmoid of the logit at the last step's last token is the score",
+}
+
 
 def write_card(config: TrainingConfig, delimiter: str, result: TrainingResult) -> None:
     """Says what the verifier is, what it was made of and how it is used."""
@@ -39,7 +44,8 @@ A {_WHAT[config.kind]}. Made by `tts-eval train {config.kind}` after Snell et al
 | data | {", ".join(path.name for path in config.data)} |
 | solutions | {result.solutions:,} to train on, {result.held_out:,} of other questions to validate on |
 | loss | binary cross-entropy with soft labels{auxiliary} |
-| optimizer | AdamW, learning rate {config.learning_rate:g} ({config.schedule}), betas {BETAS}, gradient norm at most {MAX_GRADIENT_NORM:g} |
+| optimizer | AdamW, betas {BETAS}, gradient norm at most {MAX_GRADIENT_NORM:g} |
+| learning rate | {config.learning_rate:g}, {config.schedule} |
 | batch, dropout | {config.batch_size} solutions, {config.dropout:g} |
 | seed | {config.seed} |
 | kept | step {best.step:,} of {result.curve[-1].step:,} |
@@ -61,6 +67,6 @@ verifier = load_verifier("PATH")
 ```
 
 Format `ours`: a token classifier with one label. It reads the prompt as the policy did, then each step closed by
-{delimiter!r}; the sigmoid of the logit at a step's last token is {"the step's score" if config.kind == "prm" else "the score, read after the last step"}.
+{delimiter!r}; {_READ[config.kind]}.
 """
     (config.output / CARD).write_text(text, encoding="utf-8")

@@ -51,8 +51,9 @@ def draw_curve(rows: Sequence[Evaluation], best_step: int, path: Path) -> None:
     scored = [(row.step, row.validation_auroc) for row in rows if row.validation_auroc is not None]
     if scored:
         right = axes.twinx()
-        lines += right.plot(*zip(*scored, strict=True), color="#D55E00", marker="s", markersize=3, label="validation AUROC")
+        at, aurocs = zip(*scored, strict=True)
+        lines += right.plot(at, aurocs, color="#D55E00", marker="s", markersize=3, label="validation AUROC")
         right.set_ylabel("AUROC within questions")
-        right.set_ylim(top=1)
+        right.set_ylim(top=1.02)
     axes.legend(handles=lines, frameon=False, fontsize="small")
     figure.savefig(path, dpi=150)

@@ -30,16 +30,14 @@ def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
         targets: Labels, of the same shape; NaN where there is none.
     """
     there = ~targets.isnan()
-    return torch.nn.functional.binary_cross_entropy_with_logits(
-        logits[there].float(), targets[there], reduction="sum"
-    )
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits[there].float(), targets[there], reduction="sum")
 
 
 class Trainer:
     """One run on one or several devices.
 
-    Each device reads its share of a batch, in pieces that fit its memory. Every piece's loss is divided by the labels of the
-    whole batch, so the gradient is the batch's mean however it was cut.
+    Each device reads its share of a batch, in pieces that fit its memory. Every piece's loss is divided by the number
+    of labels in the whole batch, so the gradient is that of the batch's mean loss, however it was cut.
 
     Args:
         config: Decides everything.
@@ -65,7 +63,7 @@ class Trainer:
         optimizer = torch.optim.AdamW(backbone.model.parameters(), lr=config.learning_rate, betas=BETAS)
         self._model, self._optimizer = accelerator.prepare(backbone.model, optimizer)
         epoch = max(1, len(train) // config.batch_size)
-        self.steps = min(config.epochs * epoch, config.max_steps or math.inf)
+        self.steps = min(config.epochs * epoch, config.max_steps or config.epochs * epoch)
         self._eval_every = config.eval_every or max(1, epoch // 10)
 
     def run(self, checkpoints: Checkpoints) -> list[Evaluation]:
@@ -106,9 +104,11 @@ class Trainer:
         rate = config.learning_rate_at(step, self.steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        labels, tokens = labelled(batch), labelled_tokens(batch)
+        labels = labelled(batch)
+        tokens = labelled_tokens(batch) if config.token_labels else 0
         parts = list(pieces(self._share(batch), config.batch_tokens))
         total = torch.zeros((), device=accelerator.device)
+        self._model.train()
         for part in parts:
             with nullcontext() if part is parts[-1] else accelerator.no_sync(self._model):
                 ids, mask, targets, token_targets = collate(part).to(accelerator.device)
@@ -135,7 +135,6 @@ class Trainer:
             for example, row, labels in zip(part, logits, targets, strict=True):
                 loss = float(soft_cross_entropy(row, labels))
                 read.append((example.question, float(row[example.ends[-1]]), bool(example.labels[-1] >= 0.5), loss))
-        model.train()
         questions, scores, right, losses = zip(*gather_object(read), strict=True)
         loss = math.fsum(losses) / labelled(self._validation)
         self._require_number(loss, "validation", step)

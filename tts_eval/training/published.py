@@ -112,12 +112,12 @@ def prm800k_table(path: Path) -> Iterator[tuple[str, RatedStep]]:
 
     columns = ["instruction", "responses", "next_response", "rating"]
     try:
-        table = parquet.read_table(path, columns=columns)
+        table = parquet.read_table(path)
     except (OSError, ValueError) as error:
         raise TtsEvalError(f"{path}: {str(error).splitlines()[0]}; check --data") from error
     if missing := [column for column in columns if column not in table.column_names]:
         raise TtsEvalError(f"{path}: has no column {' and no '.join(missing)}, so it isn't PRM800K")
-    for number, row in enumerate(table.to_pylist(), start=1):
+    for number, row in enumerate(table.select(columns).to_pylist(), start=1):
         rating = row["rating"]
         if rating is not None and math.isnan(rating):
             rating = None

@@ -44,25 +44,22 @@ def train_verifier(config: TrainingConfig, policy: tuple[Any, Any] | None = None
     data = read_training_data(config.data, prompt=config.prompt, neutral=config.neutral)
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     set_seed(config.seed)
-    backbone = load_backbone(config.backbone, config.dropout) if policy is None else backbone_of(*policy, config.dropout)
+    if policy is None:
+        backbone = load_backbone(config.backbone, config.dropout)
+    else:
+        backbone = backbone_of(*policy, config.dropout)
     if not config.any_tokenizer:
         _require_same_tokenizer(config, data, backbone)
     delimiter = config.step_delimiter or _delimiter_of(data)
     backbone.model.config.tts_eval = {"kind": config.kind, "step_delimiter": delimiter}
-    parts = [encode(of, backbone.tokenizer, config.kind, delimiter) for of in split_by_question(data.examples, config.validation)]
-    train, held_out = (_fitting(part, backbone) for part in parts)
-    too_long = sum(map(len, parts)) - len(train) - len(held_out)
-    _require_some(config, train, held_out, too_long)
+    train, held_out, too_long = _encode(config, data, backbone, delimiter)
     for note in (*data.notes, _summary(train, held_out, too_long)):
         accelerator.print(f"tts-eval train: {note}", file=sys.stderr)
-
     trainer = Trainer(config, accelerator, backbone, train, held_out)
     set_seed(config.seed, device_specific=True)  # dropout, of its own on each device
     checkpoints = Checkpoints(accelerator, config.output / "checkpoints", _identity(config, delimiter, train, held_out))
     curve = trainer.run(checkpoints)
-    result = TrainingResult(
-        config.output, curve, curve[-1 - since_best(curve)], len(train), len(held_out), too_long
-    )
+    result = TrainingResult(config.output, curve, curve[-1 - since_best(curve)], len(train), len(held_out), too_long)
     if accelerator.is_main_process:
         draw_curve(curve, result.best.step, config.output / "curve.png")
         write_card(config, delimiter, result)
@@ -85,8 +82,8 @@ def _require_same_tokenizer(config: TrainingConfig, data: TrainingData, backbone
     for path, run in data.headers.items():
         if run.get("tokenizer") != here:
             raise TtsEvalError(
-                f"{path}: its labels were made by a policy with another tokenizer than {config.backbone} has; a verifier "
-                "is tied to its policy (section 2): give that policy's model as --backbone, or --any_tokenizer"
+                f"{path}: its labels were made by a policy with another tokenizer than {config.backbone} has; a "
+                "verifier is tied to its policy (section 2): give that policy's model as --backbone, or --any_tokenizer"
             )
 
 
@@ -100,15 +97,17 @@ def _delimiter_of(data: TrainingData) -> str:
     return found.pop() if found else Decoding().step_delimiter
 
 
-def _fitting(examples: Sequence[Encoded], backbone: Backbone) -> list[Encoded]:
-    return [example for example in examples if backbone.context is None or len(example.ids) <= backbone.context]
-
-
-def _require_some(
-    config: TrainingConfig, train: Sequence[Encoded], held_out: Sequence[Encoded], too_long: int
-) -> None:
+def _encode(
+    config: TrainingConfig, data: TrainingData, backbone: Backbone, delimiter: str
+) -> tuple[list[Encoded], list[Encoded], int]:
+    """What to train on, what to validate on, and how many solutions are too long for either."""
+    split = split_by_question(data.examples, config.validation)
+    both = [encode(part, backbone.tokenizer, config.kind, delimiter) for part in split]
+    context = backbone.context or sys.maxsize
+    train, held_out = ([example for example in part if len(example.ids) <= context] for part in both)
+    too_long = sum(map(len, both)) - len(train) - len(held_out)
     if train and held_out:
-        return
+        return train, held_out, too_long
     what = "to validate on" if train else "to train on"
     if too_long:
         raise TtsEvalError(

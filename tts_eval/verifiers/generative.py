@@ -10,17 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tts_eval.types import Engine, Prefix, Problem, Sample, TtsEvalError, Usage
+from tts_eval.types import Engine, Prefix, Problem, Sample, Usage
+from tts_eval.verifiers import heads
 from tts_eval.verifiers.formats import Format, Label
-from tts_eval.verifiers.heads import Checkpoint, next_token_reader
 from tts_eval.verifiers.hf import HFVerifier
-from tts_eval.verifiers.reading import TokenReader
 from tts_eval.verifiers.rendering import Rendered, bare, question_of
 
 
@@ -34,9 +31,6 @@ Solution:
 {solution}
 
 Is the solution correct so far? Answer Yes or No."""
-
-_YES = ("Yes", " Yes", "yes", " yes")
-_NO = ("No", " No", "no", " no")
 
 _FIRST_VERDICT = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
@@ -53,14 +47,14 @@ def plain_prompt(question: str) -> str:
 
 
 def verdict_of(text: str) -> bool | None:
-    """The verdict in an answer: the yes or no it begins with, else, after some reasoning, the last; None without any."""
+    """The verdict in an answer: the yes or no it begins with, else (after some reasoning) the last; None if none."""
     first = _FIRST_VERDICT.match(text)
     words = [first[1]] if first else _VERDICT.findall(text)
     return words[-1].lower() == "yes" if words else None
 
 
 class LogitGenerativeVerifier:
-    """Reads verdicts off the next token's distribution; see `load_generative`.
+    """Reads verdicts off the distribution of a transformers model's next token: `load_verifier(path, "generative")`.
 
     Solutions are read step by step, all of a call at once: so each step is read once though every verdict is on all
     steps before it too, and only the question behind them is read again.
@@ -147,50 +141,6 @@ class SampledGenerativeVerifier:
         return answers
 
 
-def load_generative(
-    path: str, *, device: str, dtype: str, batch_tokens: int, cache_bytes: int
-) -> LogitGenerativeVerifier:
-    """Loads any causal language model as a verifier; its chat template is used if it has one.
-
-    Args:
-        path: A folder, a name on the hub, or a GGUF file.
-        device: Where it goes, as transformers' `device_map`.
-        dtype: Type of its weights; `auto` takes the checkpoint's.
-        batch_tokens: Most tokens of one forward pass.
-        cache_bytes: Memory for what has been read.
-
-    Raises:
-        TtsEvalError: If it can't be loaded, or yes and no don't differ in their first tokens.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(**_source(path))
-        reader = VERDICT.load(Checkpoint(path, tokenizer, None, device, dtype))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise TtsEvalError(
-            f"can't load {path} as a causal language model: {str(error).strip().splitlines()[0]}"
-        ) from error
-    verdicts = HFVerifier(reader, tokenizer, VERDICT, batch_tokens=batch_tokens, cache_bytes=cache_bytes)
-    return LogitGenerativeVerifier(verdicts)
-
-
-def _source(path: str) -> dict[str, Any]:
-    if path.endswith(".gguf"):
-        return {"pretrained_model_name_or_path": str(Path(path).parent), "gguf_file": Path(path).name}
-    return {"pretrained_model_name_or_path": path, "trust_remote_code": False}
-
-
-def _load_verdicts(checkpoint: Checkpoint) -> TokenReader:
-    """As many outputs for yes as, after them, for no: logits of the next token."""
-    first = [checkpoint.tokenizer.encode(word, add_special_tokens=False)[0] for word in (*_YES, *_NO)]
-    pairs = {(yes, no) for yes, no in zip(first[: len(_YES)], first[len(_YES) :], strict=True) if yes != no}
-    if not pairs:
-        raise TtsEvalError(f"the tokenizer of {checkpoint.path} begins Yes and No with the same token")
-    model = AutoModelForCausalLM.from_pretrained(
-        **_source(checkpoint.path), dtype=checkpoint.dtype, device_map=checkpoint.device
-    )
-    return next_token_reader(model, [token for side in zip(*sorted(pairs), strict=True) for token in side])
-
-
 def _render_verdict(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
     """Question and steps as the model is asked about them; read at the last token."""
     question = verdict_question(problem, steps)
@@ -208,5 +158,5 @@ def _share_of_yes(outputs: torch.Tensor, rendered: Rendered) -> torch.Tensor:
     return outputs[list(rendered.positions)].softmax(-1)[:, : outputs.shape[1] // 2].sum(-1)
 
 
-VERDICT = Format("generative", "outcome", "last", _load_verdicts, _render_verdict, _share_of_yes)
+VERDICT = Format("generative", "outcome", "last", heads.yes_no, _render_verdict, _share_of_yes)
 """How a single verdict is read: to the scoring loop it is that of an outcome verifier."""

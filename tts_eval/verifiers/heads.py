@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class Checkpoint:
     """A verifier to be loaded.
 
     Attributes:
-        path: A folder, or a name on the hub.
+        path: A folder, a name on the hub, or a GGUF file.
         tokenizer: Its tokenizer.
         reference: Folder or name of the reference model, for implicit rewards.
         device: Where it goes, as transformers' `device_map`.
@@ -38,6 +39,14 @@ class Checkpoint:
     reference: str | None
     device: str
     dtype: str
+
+
+def source(path: str) -> dict[str, Any]:
+    """Where transformers finds a model or tokenizer: a folder, a name on the hub, or a GGUF file."""
+    found: dict[str, Any] = {"pretrained_model_name_or_path": path, "trust_remote_code": False}
+    if path.endswith(".gguf"):
+        found |= {"pretrained_model_name_or_path": str(Path(path).parent), "gguf_file": Path(path).name}
+    return found
 
 
 class Qwen2ProcessRewardModel(Qwen2PreTrainedModel):
@@ -82,6 +91,20 @@ def plus_minus(checkpoint: Checkpoint) -> TokenReader:
     """Two outputs a token: the logits of a next token `+` and of `-`."""
     model = _load(AutoModelForCausalLM, checkpoint)
     return next_token_reader(model, [token_id(checkpoint.tokenizer, sign) for sign in "+-"])
+
+
+def yes_no(checkpoint: Checkpoint) -> TokenReader:
+    """As many outputs for yes as, after them, for no: the logits of a next token that either begins with.
+
+    Raises:
+        TtsEvalError: If the tokenizer begins both with the same token.
+    """
+    words = [(space + yes, space + no) for space in ("", " ") for yes, no in (("Yes", "No"), ("yes", "no"))]
+    pairs = {tuple(checkpoint.tokenizer.encode(w, add_special_tokens=False)[0] for w in pair) for pair in words}
+    yes, no = ([pair[side] for pair in sorted(pairs) if pair[0] != pair[1]] for side in (0, 1))
+    if not yes:
+        raise TtsEvalError("the tokenizer begins Yes and No with the same token")
+    return next_token_reader(_load(AutoModelForCausalLM, checkpoint), [*yes, *no])
 
 
 def next_token_reader(model: Any, tokens: Sequence[int]) -> TokenReader:
@@ -144,10 +167,9 @@ def _load(kind: Any, checkpoint: Checkpoint, path: str | None = None) -> Any:
     Transformers would draw those that are missing at random, with a warning.
     """
     model, report = kind.from_pretrained(
-        path or checkpoint.path,
+        **source(path or checkpoint.path),
         dtype=checkpoint.dtype,
         device_map=checkpoint.device,
-        trust_remote_code=False,
         output_loading_info=True,
     )
     missing = sorted(report["missing_keys"], key=lambda name: (name.startswith("model."), name))  # heads first

@@ -11,9 +11,13 @@ from transformers import AutoTokenizer, PreTrainedConfig
 from tts_eval.schema import from_json
 from tts_eval.types import Problem, TtsEvalError, Verifier
 from tts_eval.verifiers.formats import FORMATS, OWN, Format, own_format
-from tts_eval.verifiers.heads import Checkpoint
+from tts_eval.verifiers.generative import VERDICT, LogitGenerativeVerifier
+from tts_eval.verifiers.heads import Checkpoint, source
 from tts_eval.verifiers.hf import HFVerifier
 from tts_eval.verifiers.noise import NoisyVerifier
+
+
+_PUBLIC = {**FORMATS, VERDICT.name: VERDICT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,9 @@ def load_verifier(
     """Loads a verifier (section 2).
 
     Args:
-        name_or_path: A folder, or a name on the hub.
-        format: The family: `ours` or a key of `FORMATS`; None where the model was trained by `tts-eval train`.
+        name_or_path: A folder, a name on the hub, or a GGUF file.
+        format: The family: `ours`, `generative` or a key of `FORMATS`; None where the model was trained by
+            `tts-eval train`.
         reference: The model that an `implicit` one was tuned from.
         noise: Share of scores to be turned around.
         seed: The run's seed, which decides the scores that are.
@@ -68,16 +73,17 @@ def load_verifier(
         ) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise TtsEvalError(f"can't load {name_or_path} in format {family.name}: {_first_line(error)}") from error
-    verifier = HFVerifier(reader, tokenizer, family, batch_tokens=batch_tokens, cache_bytes=cache_bytes)
+    read = HFVerifier(reader, tokenizer, family, batch_tokens=batch_tokens, cache_bytes=cache_bytes)
+    verifier = LogitGenerativeVerifier(read) if family is VERDICT else read
     if noise == 0:
         return verifier
-    return NoisyVerifier(verifier, share=noise, seed=seed, label=family.label, span=family.span)
+    return NoisyVerifier(verifier, share=noise, seed=seed, label=verifier.label, span=family.span)
 
 
 def _public(name: str) -> Format:
-    if name not in FORMATS:
+    if name not in _PUBLIC:
         raise TtsEvalError(f"unknown verifier_format={name}; choose from {_names()}")
-    return FORMATS[name]
+    return _PUBLIC[name]
 
 
 def _own(path: str) -> Format:
@@ -96,13 +102,13 @@ def _own(path: str) -> Format:
 
 def _tokenizer(path: str) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(**source(path))
     except (OSError, ValueError) as error:
         raise TtsEvalError(f"can't load the tokenizer of the verifier {path}: {_first_line(error)}") from error
 
 
 def _names() -> str:
-    return ", ".join((OWN, *FORMATS))
+    return ", ".join((OWN, *_PUBLIC))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,155 @@
+"""`tts-eval verify`: how good a verifier is on labelled steps and solutions (Snell et al. 2024, section 2)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tts_eval.analysis.calibration import JudgedSolution, score_measures, solution_measures
+from tts_eval.analysis.processbench import Located, first_error_measures
+from tts_eval.commands.verify_data import LabelledSteps, is_journal, read_judged, read_labelled
+from tts_eval.model_adapters.verifiers import build_verifier, verifier_identity
+from tts_eval.report.calibration import calibration_figure
+from tts_eval.report.verification import Verification, to_markdown
+from tts_eval.selection import AGGREGATIONS
+from tts_eval.types import TtsEvalError, Usage, Verifier
+
+
+_CHUNK = 32  # solutions a call: enough for a batch, few enough for a steady progress bar
+
+Judged = tuple[Verification, Sequence[JudgedSolution]]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add = parser.add_argument
+    add("--verifier", metavar="MODEL", help="folder, hub name or one of ours; a journal has scores and needs none")
+    add("--verifier_format", metavar="FORMAT", help="its family; default: what tts-eval train wrote into it")
+    add("--verifier_reference", metavar="MODEL", help="the reference model of a verifier of format implicit")
+    add("--noise", type=float, default=0.0, metavar="SHARE", help="turn a share of the scores around; default: none")
+    add(
+        "--data",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="ProcessBench (.json), label files, PRM800K or Math-Shepherd; or journals with scores",
+    )
+    add("--limit", type=_positive, metavar="N", help="only N questions of each, drawn by the seed")
+    add("--threshold", type=float, help="a step below it is wrong; default: chosen on a fifth of the questions")
+    add("--seed", type=int, default=0, help="of limit, threshold's split, noise and intervals; default: %(default)s")
+    add("--figure", type=Path, metavar="FILE", help="draw labels over scores as .png, .svg or .pdf")
+    add("--output", type=Path, metavar="FILE", help="write measures and scores there as JSON too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the tables, one group a data set.
+
+    Args:
+        args: See `configure`.
+
+    Raises:
+        TtsEvalError: If data, verifier or output are refused.
+    """
+    journals = [path for path in args.data if is_journal(path)]
+    if journals and args.verifier is not None:
+        raise TtsEvalError(f"{journals[0]}: a journal holds no prompts, so it has the scores of its run: no --verifier")
+    if args.verifier is None and len(journals) < len(args.data):
+        raise TtsEvalError("--verifier is missing: name the model to judge (only journals hold scores already)")
+    judged: list[Judged] = []
+    for one in _from_journals(args) if journals else _from_verifier(args):
+        print(to_markdown(one[0]))
+        judged.append(one)
+    if args.figure is not None:
+        _draw(judged, args.figure)
+    if args.output is not None:
+        _write(judged, args)
+    return 0
+
+
+def _from_journals(args: argparse.Namespace) -> Iterator[Judged]:
+    for pools, solutions in read_judged(args.data, args.limit, args.seed):
+        kind = "outcome" if all(solution.labels[0] is not None for solution in solutions) else "process"
+        yield _measure(f"{pools.task}, {pools.strategy}, N={pools.budget}", solutions, [], kind, args)
+
+
+def _from_verifier(args: argparse.Namespace) -> Iterator[Judged]:
+    data = [(path.name, read_labelled(path, args.limit, args.seed)) for path in args.data]
+    verifier = build_verifier(vars(args))
+    assert verifier is not None
+    for name, labelled in data:
+        scores = _score(verifier, labelled, name)
+        solutions = [
+            JudgedSolution(one.question, found, _labels(one, verifier.kind), one.correct)
+            for one, found in zip(labelled, scores, strict=True)
+        ]
+        located = [
+            Located(one.question, found, one.first_error)
+            for one, found in zip(labelled, scores, strict=True)
+            if one.first_error is not None and verifier.kind == "process"
+        ]
+        yield _measure(name, solutions, located, verifier.kind, args)
+
+
+def _labels(solution: LabelledSteps, kind: str) -> tuple[float | None, ...]:
+    if kind == "process":
+        return solution.labels
+    return (None if solution.correct is None else float(solution.correct),)
+
+
+def _score(verifier: Verifier, labelled: Sequence[LabelledSteps], name: str) -> list[tuple[float, ...]]:
+    scores: list[tuple[float, ...]] = []
+    usage = Usage()
+    with tqdm(total=len(labelled), desc=name, unit="solution") as bar:
+        for start in range(0, len(labelled), _CHUNK):
+            chunk = labelled[start : start + _CHUNK]
+            for found, cost in verifier.score([(one.problem, one.prefix) for one in chunk]):
+                scores.append(found)
+                usage += cost
+            bar.update(len(chunk))
+    read, reused = usage.verifier_tokens or 0, usage.reused_tokens or 0
+    print(f"tts-eval verify: {name}: {read:,} tokens read, {reused:,} reused, {usage.seconds:,.1f} s", file=sys.stderr)
+    return scores
+
+
+def _measure(
+    name: str, solutions: Sequence[JudgedSolution], located: Sequence[Located], kind: str, args: argparse.Namespace
+) -> Judged:
+    verification = Verification(
+        name=name,
+        questions=len({solution.question for solution in solutions}),
+        solutions=len(solutions),
+        unit="step" if kind == "process" else "solution",
+        first_errors=first_error_measures(located, threshold=args.threshold, seed=args.seed) if located else None,
+        scores=score_measures(solutions),
+        whole=solution_measures(solutions, AGGREGATIONS if kind == "process" else (None,), seed=args.seed),
+    )
+    return verification, solutions
+
+
+def _draw(judged: Sequence[Judged], path: Path) -> None:
+    panels = [(found.name, found.scores.bins) for found, _ in judged if found.scores is not None and found.scores.bins]
+    if not panels:
+        raise TtsEvalError(f"--figure {path}: nothing to draw, no data set has labels and scores between 0 and 1")
+    calibration_figure(panels, path)
+
+
+def _write(judged: Sequence[Judged], args: argparse.Namespace) -> None:
+    settings = {"verifier": verifier_identity(vars(args)), "limit": args.limit, "seed": args.seed}
+    results = [{**asdict(found), "judged": list(map(asdict, solutions))} for found, solutions in judged]
+    try:
+        args.output.write_text(json.dumps({**settings, "results": results}, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise TtsEvalError(f"{args.output}: {error.strerror}; choose a file that can be written") from error
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
