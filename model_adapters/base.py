@@ -172,7 +172,8 @@ class SearchLM(LM):
             disable=disable_tqdm,
         )
         with bar:
-            for finished in Scheduler(engine, self._verifier).run((question.problem, self.search()) for question in questions):
+            searches = ((question.problem, self.search()) for question in questions)
+            for finished in Scheduler(engine, self._verifier).run(searches):
                 if engine.tokens_written is not None:
                     bar.set_postfix_str(f"{engine.tokens_written:,} tokens")
                 if finished is not None:

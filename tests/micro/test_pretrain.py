@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tts_eval.micro import pretrain as module
-from tts_eval.micro.pretrain import Progress, RECIPES, micro_tokenizer, pretrain
+from tts_eval.micro.pretrain import RECIPES, Progress, micro_tokenizer, pretrain
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

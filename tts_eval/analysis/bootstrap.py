@@ -40,4 +40,4 @@ def bootstrap(
     random = np.random.default_rng(seed)
     drawn = [statistic(random.integers(clusters, size=clusters)) for _ in range(resamples)]
     low, high = np.quantile([one for one in drawn if one is not None] or [value], (0.025, 0.975))
-    return Estimate(value, float(low), float(high))
+    return Estimate(float(value), float(low), float(high))

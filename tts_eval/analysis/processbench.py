@@ -131,20 +131,12 @@ def choose_threshold(solutions: Sequence[Located]) -> float:
 
     Args:
         solutions: Some with a wrong step and some without.
-
-    Raises:
-        TtsEvalError: If one of the two kinds is missing.
     """
     wrong = np.array([solution.label != NO_ERROR for solution in solutions])
-    if wrong.all() or not wrong.any():
-        raise TtsEvalError(
-            f"the threshold can't be chosen: its split has {len(solutions)} solutions, {int(wrong.sum())} of them with "
-            "a wrong step, and needs both kinds; use more data (--limit), another --seed, or give --threshold"
-        )
     ranges = np.array([_right_between(solution) for solution in solutions])  # [solutions, 2]
     distinct = np.unique(np.concatenate([solution.scores for solution in solutions]))
-    # Nothing is below the lowest score and everything below the last of these; between, the middle generalises best.
-    thresholds = np.array([distinct[0], *(distinct[:-1] + distinct[1:]) / 2, math.nextafter(distinct[-1], math.inf)])
+    # Between two scores, where the middle generalises best, and above all; below all F1 is 0.
+    thresholds = np.array([*(distinct[:-1] + distinct[1:]) / 2, math.nextafter(distinct[-1], math.inf)])
     right = (ranges[:, :1] < thresholds) & (thresholds <= ranges[:, 1:])  # [solutions, thresholds]
     values = [f1(*pair) for pair in zip(right[wrong].mean(axis=0), right[~wrong].mean(axis=0), strict=True)]
     best = np.flatnonzero(np.array(values) == max(values))
@@ -173,8 +165,7 @@ def first_error_measures(
     """
     tuned_on = None
     if threshold is None:
-        questions = {solution.question for solution in solutions}
-        split = draw_questions(questions, round(TUNING_SHARE * len(questions)), seed)
+        split = tuning_questions([(solution.question, solution.label) for solution in solutions], seed)
         tuning = [solution for solution in solutions if solution.question in split]
         solutions = [solution for solution in solutions if solution.question not in split]
         threshold, tuned_on = choose_threshold(tuning), len(tuning)
@@ -193,6 +184,27 @@ def first_error_measures(
 
     f1_found = bootstrap(len(table), statistic, seed=seed)
     return FirstErrorMeasures(threshold, tuned_on, _share(found, wrong), wrong, _share(passed, good), good, f1_found)
+
+
+def tuning_questions(labels: Sequence[tuple[str, int]], seed: int) -> set[str]:
+    """Draws the questions that the threshold is chosen on.
+
+    Args:
+        labels: The question and the label of each solution.
+        seed: Of the draw.
+
+    Raises:
+        TtsEvalError: If their solutions all have a wrong step, or none has.
+    """
+    questions = {question for question, _ in labels}
+    drawn = draw_questions(questions, round(TUNING_SHARE * len(questions)), seed)
+    wrong = [label != NO_ERROR for question, label in labels if question in drawn]
+    if all(wrong) or not any(wrong):
+        raise TtsEvalError(
+            f"the threshold can't be chosen: a fifth of the questions has {len(wrong)} solutions, {sum(wrong)} of them "
+            "with a wrong step, and needs both kinds; use more data (--limit), another --seed, or give --threshold"
+        )
+    return drawn
 
 
 def draw_questions(questions: Iterable[str], n: int, seed: int) -> set[str]:

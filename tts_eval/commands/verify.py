@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tts_eval.analysis.calibration import JudgedSolution, score_measures, solution_measures
-from tts_eval.analysis.processbench import Located, first_error_measures
+from tts_eval.analysis.processbench import Located, first_error_measures, tuning_questions
 from tts_eval.commands.verify_data import LabelledSteps, is_journal, read_judged, read_labelled
 from tts_eval.model_adapters.verifiers import build_verifier, verifier_identity
 from tts_eval.report.calibration import calibration_figure
@@ -83,6 +83,9 @@ def _from_verifier(args: argparse.Namespace) -> Iterator[Judged]:
     data = [(path.name, read_labelled(path, args.limit, args.seed)) for path in args.data]
     verifier = build_verifier(vars(args))
     assert verifier is not None
+    if verifier.kind == "process" and args.threshold is None:
+        for _, labelled in data:
+            _require_split(labelled, args.seed)
     for name, labelled in data:
         scores = _score(verifier, labelled, name)
         solutions = [
@@ -95,6 +98,13 @@ def _from_verifier(args: argparse.Namespace) -> Iterator[Judged]:
             if one.first_error is not None and verifier.kind == "process"
         ]
         yield _measure(name, solutions, located, verifier.kind, args)
+
+
+def _require_split(labelled: Sequence[LabelledSteps], seed: int) -> None:
+    """Refuses a threshold that can't be chosen before the scores are paid for."""
+    first_errors = [(one.question, one.first_error) for one in labelled if one.first_error is not None]
+    if first_errors:
+        tuning_questions(first_errors, seed)
 
 
 def _labels(solution: LabelledSteps, kind: str) -> tuple[float | None, ...]:
@@ -113,8 +123,8 @@ def _score(verifier: Verifier, labelled: Sequence[LabelledSteps], name: str) -> 
                 scores.append(found)
                 usage += cost
             bar.update(len(chunk))
-    read, reused = usage.verifier_tokens or 0, usage.reused_tokens or 0
-    print(f"tts-eval verify: {name}: {read:,} tokens read, {reused:,} reused, {usage.seconds:,.1f} s", file=sys.stderr)
+    read, reused, seconds = usage.verifier_tokens or 0, usage.reused_tokens or 0, usage.seconds or 0.0
+    print(f"tts-eval verify: {name}: {read:,} tokens read, {reused:,} reused, {seconds:,.1f} s", file=sys.stderr)
     return scores
 
 

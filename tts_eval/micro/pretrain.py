@@ -19,6 +19,7 @@ from accelerate.utils import set_seed
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tts_eval.micro.card import write_card
 from tts_eval.micro.problems import MicroProblem, generate
 from tts_eval.micro.tokenizer import train_tokenizer
 from tts_eval.types import TtsEvalError
@@ -104,15 +105,20 @@ def pretrain(name: str, folder: Path, *, steps: int, seed: int) -> None:
             optimizer.step()
             optimizer.zero_grad()
         progress.step += 1
+        progress.tokens += sum(len(ids) for ids, _ in batch)
         bar.update()
         if progress.step % 50 == 0:
             _require_number(loss, progress.step)
             bar.set_postfix_str(f"loss {loss.item():.3f}")
         if progress.step % _SAVE_EVERY == 0:
             accelerator.save_state(str(checkpoint))
-    accelerator.unwrap_model(model).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    if accelerator.is_main_process:
+        trained = accelerator.unwrap_model(model)
+        trained.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        parameters = trained.num_parameters()
+        write_card(folder, name, parameters=parameters, tokens=progress.tokens, steps=steps, seed=seed)
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 @dataclass
@@ -121,17 +127,19 @@ class Progress:
 
     Attributes:
         step: Optimizer steps done.
+        tokens: Tokens read.
     """
 
     step: int = 0
+    tokens: int = 0
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint keeps."""
-        return {"step": self.step}
+        return {"step": self.step, "tokens": self.tokens}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The reverse."""
-        self.step = state["step"]
+        self.step, self.tokens = state["step"], state["tokens"]
 
 
 def _prompt(problem: MicroProblem) -> str:

@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple
 Split = Literal["train", "validation", "test"]
 
 LEVELS = (1, 2, 3, 4, 5)
-SIZES = (0, 1, 2)
-"""How large the numbers of a puzzle may be: with them grows what a policy has to know by heart."""
+SIZES = (0, 0, 1, 2)
+"""How large the numbers of a puzzle may be, the smallest twice as often: with them grows what a policy must know."""
 
 
 class Puzzle(NamedTuple):

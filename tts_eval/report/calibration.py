@@ -36,7 +36,7 @@ def calibration_figure(panels: Sequence[tuple[str, Sequence[Bin]]], path: Path) 
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
         axes.set_aspect("equal")
-        axes.legend(frameon=False, loc="upper left")
+        axes.legend(frameon=False, loc="lower right")
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:

@@ -87,7 +87,8 @@ class SampledGenerativeVerifier:
     """Asks an engine several times; a verdict counts half where an answer holds none.
 
     Args:
-        engine: Answers the questions, and nobody else's meanwhile.
+        engine: Answers the questions, and nobody else's meanwhile. A `TextEngine` needs `constant=True`: that verdicts
+            are equal is no sign of a broken server.
         chat: From the question to the prompt, such as the base's chat template.
         n: Answers to each question.
         max_tokens: Longest answer: long enough for the reasoning, if the model reasons.
