@@ -46,10 +46,8 @@ demo: $(STAMP)
 # one thread: two busy processes with two threads each run many times slower.
 micro: $(STAMP)
 	$(MAKE) -j2 THREADS=1 micro-models
-	for member in base large prm orm; do \
-		mkdir -p $(WEIGHTS)/$$member; \
-		cp $(MICRO)/$$member/*.json $(MICRO)/$$member/*.safetensors $(MICRO)/$$member/README.md $(WEIGHTS)/$$member; \
-	done
+	mkdir -p $(WEIGHTS)
+	cp -r $(addprefix $(MICRO)/,base large prm orm) $(WEIGHTS)
 
 micro-models: export OMP_NUM_THREADS = $(THREADS)
 micro-models: $(MICRO)/large/README.md $(MICRO)/prm/README.md $(MICRO)/orm/README.md

@@ -144,7 +144,7 @@ def load_micromath(micromath_train: int = 2000, **_: Any) -> dict[str, Dataset]:
         The splits `train`, `validation` (500 problems) and `test` (500).
     """
     sizes: dict[Split, int] = {"train": int(micromath_train), "validation": 500, "test": 500}
-    splits = {}
+    splits: dict[str, Dataset] = {}
     for split, size in sizes.items():
         distinct = {problem.unique_id: problem._asdict() for problem in islice(generate(split, "task"), 2 * size)}
         splits[split] = Dataset.from_list(list(distinct.values())[:size], features=FEATURES)

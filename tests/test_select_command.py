@@ -169,3 +169,34 @@ def test_bad_budgets(folder: Path, budgets: str, capsys: pytest.CaptureFixture[s
         main(["select", str(folder), f"--budgets={budgets}"])
     assert stop.value.code == 2
     assert "is not a whole number above 0" in capsys.readouterr().err
+
+
+@pytest.fixture
+def levelled(folder: Path) -> Path:
+    """Two problems of different levels: at N=4 the verifier's best is right on both, the majority on one."""
+    problems = record("a", "1122", [0.9, 0.1, 0.6, 0.1], level=1), record("b", "2111", [0.1, 0.9, 0.2, 0.3], level=2)
+    return write(folder / "sub" / "candidates_levelled_1.jsonl", *problems)
+
+
+def test_by_level(levelled: Path, tmp_path: Path, run: Run) -> None:
+    status, out, _ = run(levelled, "--by", "level", "--budgets", "4", "--selection", "majority", "--format", "json")
+    assert status == 0
+    rows = [(row["level"], row["accuracy"], row["n"]) for row in json.loads(out)]
+    assert rows == [(1, 0.5, 1), (2, 1.0, 1)]
+    figure = tmp_path / "levels.png"
+    status, out, _ = run(levelled, "--by", "level", "--figure", figure)
+    assert status == 0 and out.count("| level ") == 1 and figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_against_another_rule(levelled: Path, run: Run) -> None:
+    arguments = (levelled, "--against", "majority", "--selection", "best_of_n", "--budgets", "4")
+    status, out, _ = run(*arguments, "--format", "json")
+    (row,) = json.loads(out)
+    assert status == 0 and (row["selection"], row["against"], row["difference"]) == ("best_of_n", "majority", 0.25)
+    assert (row["low"], row["high"], row["n"], row["level"]) == (0.0, 0.5, 2, None)
+    status, out, _ = run(*arguments)
+    assert "| best_of_n (last) - majority " in out and "| +25.0 [+0.0, +50.0] " in out and "paired bootstrap" in out
+    status, out, _ = run(*arguments, "--by", "level", "--format", "json")
+    assert [(row["level"], row["difference"]) for row in json.loads(out)] == [(1, 0.5), (2, 0.0)]
+    status, out, err = run(levelled, "--against", "majority", "--selection", "majority")
+    assert (status, out) == (1, "") and "nothing else is compared with majority" in err

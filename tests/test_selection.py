@@ -188,3 +188,12 @@ def test_a_pool_without_any_answer_has_no_scores_unless_a_verifier_gave_some() -
     assert candidate_scores([unscored, unscored], "last") is None
     scored = dataclasses.replace(unscored, step_scores=(0.5,))
     assert candidate_scores([scored, scored], "last") is not None
+
+
+def test_solutions_without_a_step_dont_cost_a_pool_its_scores() -> None:
+    """A policy may end at once; a process verifier then has nothing to score, but there is one."""
+    empty = Candidate("", None, (), (), None, None, 1, "eos", 0, 0)
+    scores = candidate_scores([empty, empty], "last")
+    assert scores is not None
+    for selection in SELECTIONS:
+        assert select(as_classes([None, None]), scores, selection) is None

@@ -157,6 +157,16 @@ def test_published_step_labels(tmp_path: Path, run: Run, verifier: Reader) -> No
     assert status == 0 and "### shepherd.jsonl: 1 questions, 2 solutions" in out
 
 
+def test_step_labels_say_nothing_of_an_outcome_verifier(tmp_path: Path, run: Run, verifier: Reader) -> None:
+    verifier.kind = "outcome"
+    verifier.score = lambda items: [((0.5,), Usage()) for _ in items]  # type: ignore[method-assign]
+    path = tmp_path / "prm800k.jsonl"
+    step = {"completions": [{"text": "1 + 1 = 2", "rating": 1}], "human_completion": None, "chosen_completion": 0}
+    path.write_text(json.dumps({"question": {"problem": "1 + 1?"}, "label": {"steps": [step]}}) + "\n")
+    status, out, _ = run("--verifier", "m", "--data", path)
+    assert status == 0 and "Nothing to measure" in out
+
+
 def candidate(text: str, steps: tuple[float, ...] | None, outcome: float | None, chain: int) -> Candidate:
     parts = (text,) if steps is None else (*["x "] * (len(steps) - 1), text)
     return Candidate("".join(parts), text, parts, steps, outcome, None, 1, "eos", chain, 0)
@@ -234,3 +244,17 @@ def test_more_steps_than_labels_or_scores(tmp_path: Path, run: Run, verifier: Re
     path = journal(tmp_path / "j.jsonl", candidate("1", (0.5, 0.6), None, 0))
     path.write_text(path.read_text().replace("[0.5, 0.6]", "[0.5]"))
     assert "j.jsonl:2: candidates[0] has 2 steps but 1 step_scores" in run("--data", path)[2]
+
+
+def test_a_label_file_cut_short_says_what_is_missing(tmp_path: Path, run: Run, verifier: Reader) -> None:
+    path = labels(tmp_path / "l.jsonl", LabelledSolution(("0.6 a\n", "0.9 b"), (0.5, 1.0), "1", True, "eos", 9))
+    path.write_bytes(path.read_bytes()[:-40])
+    status, out, err = run("--verifier", "m", "--data", path)
+    assert status == 0 and "2 questions, 2 solutions" in out
+    assert "tts-eval verify: " in err and "l.jsonl: its last line is cut short and left out" in err
+
+
+def test_options_of_a_verifier_that_is_not_there(tmp_path: Path, run: Run) -> None:
+    path = journal(tmp_path / "j.jsonl", candidate("1", (0.5,), None, 0))
+    status, _, err = run("--data", path, "--noise", 0.2)
+    assert status == 1 and "noise= says how a verifier is used, but there is none" in err

@@ -52,8 +52,8 @@ def aggregate(step_scores: Sequence[float], how: str) -> float:
 def candidate_scores(candidates: Sequence[Candidate], how: str) -> Floats | None:
     """Returns one score a candidate, [n]: its step scores aggregated, or else its outcome score.
 
-    None if a candidate with an answer has neither, or none has any; a candidate without an answer may lack them (NaN),
-    it can't win.
+    None if a candidate with an answer has neither, or no verifier has seen any; a candidate without an answer, or
+    without a single step, may lack them (NaN), it can't win.
 
     Raises:
         TtsEvalError: If `how` is unknown.
@@ -67,7 +67,8 @@ def candidate_scores(candidates: Sequence[Candidate], how: str) -> Floats | None
             scores[i] = candidate.outcome_score
         elif candidate.answer is not None:
             return None
-    return scores if np.isfinite(scores).any() else None
+    seen = any(candidate.step_scores is not None or candidate.outcome_score is not None for candidate in candidates)
+    return scores if seen else None
 
 
 def as_classes(groups: Sequence[int | None]) -> Integers:

@@ -146,8 +146,9 @@ class Candidate:
 class Usage:
     """The ledger of one problem: everything that its answer cost.
 
-    Token counts are those computed; with `reused_tokens` added to `prefill_tokens` and `verifier_tokens` they are what a
-    harness without any cache would have computed. A count is None where the engine can't tell, and None plus anything is None.
+    Token counts are those computed; with `reused_tokens` added to `prefill_tokens` and `verifier_tokens` they are what
+    a harness without any cache would have computed. A count is None where the engine can't tell, and None plus anything
+    is None.
 
     Attributes:
         generations: The paper's budget unit N (section 3): full solutions sampled.
@@ -156,7 +157,8 @@ class Usage:
         verifier_tokens: Tokens that the verifier read.
         lookahead_tokens: Those of `decode_tokens` that lookahead rollouts wrote and threw away.
         probe_tokens: Those of `decode_tokens` spent on estimating difficulty.
-        reused_tokens: Prompt and prefix tokens, of policy and verifier, served from a cache instead of being read again.
+        reused_tokens: Prompt and prefix tokens, of policy and verifier, served from a cache instead of being read
+            again.
         seconds: Wall-clock seconds, shared out among the problems that were computed together.
     """
 

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from tts_eval.analysis import MEASURES, Pool, PoolSet, accuracy_rows, pool_budgets, wilson_interval
+from tts_eval.analysis import (
+    MEASURES,
+    Pool,
+    PoolSet,
+    accuracy_rows,
+    by_level,
+    differences,
+    pool_budgets,
+    wilson_interval,
+)
 from tts_eval.selection import SELECTIONS, candidate_scores, expected_correctness, winners
 from tts_eval.types import Candidate
 
@@ -148,3 +157,24 @@ def test_wilson_interval(right: int, n: int) -> None:
 
 def test_measures_hold_every_selection() -> None:
     assert set(MEASURES) == {*SELECTIONS, "mean", "coverage"}
+
+
+def test_a_difference_is_taken_problem_by_problem() -> None:
+    """Best-of-N is right wherever the majority is and on two problems more: each alone varies, the gain less."""
+    won = [pool([0, 1, 1], [0.9, 0.2, 0.3], {0}, f"won {i}") for i in range(2)]
+    even = [pool([0, 0, 1], [0.9, 0.8, 0.1], {i % 2}, f"even {i}") for i in range(8)]
+    pools = pool_set(*won, *even)
+    (found,) = differences(pools, "majority", measures=("majority", "best_of_n"), budgets=[3])
+    assert (found.selection, found.against, found.aggregation, found.n) == ("best_of_n", "majority", "last", 10)
+    assert found.difference == pytest.approx(0.2)
+    # A draw of ten problems has k of the two that were won with a binomial chance: 2.5 % and 97.5 % of it are 0 and 5.
+    assert (found.low, found.high) == pytest.approx((0.0, 0.5))
+    assert found == differences(pools, "majority", measures=("best_of_n",), budgets=[3])[0]
+
+
+def test_levels_come_in_their_order() -> None:
+    levels = [10, 2, "Level 5", None, 2]
+    pools = pool_set(*(replace(pool([0], None, {0}, str(i)), level=level) for i, level in enumerate(levels)))
+    parts = by_level(pools)
+    assert [level for level, _ in parts] == ["Level 5", 2, 10, None]
+    assert [pool.uid for pool in parts[1][1].pools] == ["1", "4"]

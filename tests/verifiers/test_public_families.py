@@ -39,13 +39,21 @@ from tts_eval.verifiers.formats import FORMATS
 BARE = [step.strip() for step in STEPS]
 
 
-def scores(folder: Path, family: str, **options: Any) -> tuple[float, ...]:
-    """Ours, in one batch with a longer and a shorter neighbour."""
+def scores(folder: Path, family: str | None, **options: Any) -> tuple[float, ...]:
+    """Ours, in one batch with a longer and a shorter neighbour; the same alone, and when the solution grows."""
     verifier = load_verifier(str(folder), family, **options)
+    if family is not None:
+        assert (verifier.kind, verifier.aggregation) == (FORMATS[family].kind, FORMATS[family].aggregation)
     items = [(OTHER, prefix("7 - 1 = 6")), (PROBLEM, prefix(*STEPS)), (OTHER, prefix(*STEPS, *STEPS, *STEPS))]
-    assert verifier.aggregation == FORMATS[family].aggregation
-    assert verifier.kind == FORMATS[family].kind
-    return verifier.score(items)[1][0]
+    found = verifier.score(items)[1][0]
+    scratch, growing = (load_verifier(str(folder), family, cache_bytes=size, **options) for size in (0, None))
+    assert scratch.score(items[1:2])[0][0] == pytest.approx(found, abs=1e-5)
+    for count in (1, 2, 3):
+        item = (PROBLEM, prefix(*STEPS[:count]))
+        ((extended, usage),) = growing.score([item])
+        assert extended == pytest.approx(scratch.score([item])[0][0], abs=1e-4)
+        assert count == 1 or (usage.reused_tokens or 0) > 0
+    return found
 
 
 def logits(model: Any, ids: list[int]) -> torch.Tensor:
@@ -171,8 +179,7 @@ def test_ours(tmp_path: Path, kind: str) -> None:
     verifier = load_verifier(str(tmp_path))
     assert verifier.kind == ("process" if kind == "prm" else "outcome")
     assert verifier.aggregation == "last"
-    found = verifier.score([(OTHER, prefix("6")), (PROBLEM, prefix(*STEPS))])[1][0]
-    assert found == pytest.approx(expected if kind == "prm" else expected[-1:], abs=1e-5)
+    assert scores(tmp_path, None) == pytest.approx(expected if kind == "prm" else expected[-1:], abs=1e-5)
 
 
 @pytest.mark.parametrize("labels", [1, 2])
@@ -188,6 +195,13 @@ def test_sequence_classifier(tmp_path: Path, labels: int) -> None:
         last = model.score(model.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1])
     expected = float(last.sigmoid() if labels == 1 else last.softmax(-1)[1])
     assert scores(tmp_path, "sequence-classifier") == pytest.approx([expected], abs=1e-5)
+
+
+def test_a_whole_answer_has_its_steps_apart_though_they_come_without_delimiters(tmp_path: Path) -> None:
+    saved(tmp_path, LlamaForSequenceClassification, llama(num_labels=1))
+    verifier = load_verifier(str(tmp_path), "sequence-classifier")
+    (closed, _), (published, _) = verifier.score([(PROBLEM, prefix(*STEPS)), (PROBLEM, prefix(*BARE))])
+    assert closed == published
 
 
 def test_a_problem_without_a_question_of_its_own_is_rendered_by_its_prompt(tmp_path: Path) -> None:

@@ -107,3 +107,12 @@ def test_what_remote_code_would_be_asked_for_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "evil.py").write_text("raise SystemExit('remote code ran')")
     assert len(load_verifier(str(tmp_path), "trl").score([(PROBLEM, prefix(*STEPS))])[0][0]) == 3
+
+
+def test_a_chat_template_that_refuses_a_system_message(tmp_path: Path) -> None:
+    saved(tmp_path, LlamaForCausalLM, llama())
+    tok = tokenizer()
+    tok.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    tok.save_pretrained(tmp_path)
+    with pytest.raises(TtsEvalError, match=r"template refuses the format's chat \(no system role\), so .* qwen-prm"):
+        load_verifier(str(tmp_path), "qwen-prm")

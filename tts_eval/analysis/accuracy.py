@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from tts_eval.analysis.bootstrap import bootstrap
 from tts_eval.analysis.pools import Pool, PoolSet
 from tts_eval.selection import (
     Aggregation,
@@ -84,6 +85,7 @@ class Difference:
         low: Lower end of the 95 % interval: bootstrap over problems, whose pairs stay together.
         high: Its upper end.
         n: Number of problems.
+        level: See `Row`.
     """
 
     task: str
@@ -96,6 +98,7 @@ class Difference:
     low: float
     high: float
     n: int
+    level: Any = None
 
 
 def wilson_interval(accuracy: float, n: int) -> tuple[float, float]:
@@ -188,18 +191,19 @@ def differences(
     others = [measure for measure in measures if measure != against]
     columns, values = _values(pools, [against, *others], aggregations, wanted, resamples, seed)
     gains = values[:, :, 1:] - values[:, :, :1]  # [problems, budgets, columns]
-    drawn = np.random.default_rng(seed).integers(len(gains), size=(resamples, len(gains)))
-    means = np.array([gains[draw].mean(axis=0) for draw in drawn])
-    low, high = np.quantile(means, (0.025, 0.975), axis=0)
-    return [
-        Difference(
-            *(pools.task, pools.strategy, budget, how, measure, against),
-            *(float(end[i, j]) for end in (gains.mean(axis=0), low, high)),
-            len(gains),
-        )
-        for i, budget in enumerate(wanted)
-        for j, (measure, how) in enumerate(columns[1:])
-    ]
+    n = len(gains)
+    found = []
+    for i, budget in enumerate(wanted):
+        for (measure, how), gain in zip(columns[1:], gains[:, i].T, strict=True):
+            mean = bootstrap(n, functools.partial(_mean_of, gain), resamples=resamples, seed=seed)
+            assert mean is not None
+            ends = mean.value, mean.low, mean.high
+            found.append(Difference(pools.task, pools.strategy, budget, how, measure, against, *ends, n))
+    return found
+
+
+def _mean_of(values: Floats, drawn: Integers) -> float:
+    return float(values[drawn].mean())
 
 
 def by_level(pools: PoolSet) -> list[tuple[Any, PoolSet]]:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tts_eval.commands.options import positive
 from tts_eval.commands.tasks import add_metadata, our_tasks, tasks_of
 from tts_eval.jsonl import Header
 from tts_eval.labels import LabelFile, LabelledProblem, Saving, label_problem
@@ -58,11 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--tasks", required=True, metavar="TASK", help="the task whose problems are solved")
     add("--split", help="its split to label; default: train, or test where the task has no other")
     add("--output", required=True, type=Path, metavar="FILE", help="label file (.jsonl); an interrupted one goes on")
-    add("--samples", type=_positive, default=16, help="solutions a problem; default: %(default)s")
-    add("--rollouts", type=_positive, default=16, help="completions of each step prefix; default: %(default)s")
-    add("--limit", type=_positive, help="only the first problems")
+    add("--samples", type=positive, default=16, help="solutions a problem; default: %(default)s")
+    add("--rollouts", type=positive, default=16, help="completions of each step prefix; default: %(default)s")
+    add("--limit", type=positive, help="only the first problems")
     add("--seed", type=int, default=0, help="default: %(default)s")
-    add("--max_tokens", type=_positive, help="longest solution; default: the task's max_gen_toks")
+    add("--max_tokens", type=positive, help="longest solution; default: the task's max_gen_toks")
     add("--num_fewshot", type=int, help="examples in the prompt; default: the task's own")
     add("--apply_chat_template", action="store_true", help="render prompts with the policy's chat template")
     add(
@@ -276,10 +277,3 @@ def _label(
                     grade=default_grader().grade,
                 )
                 bar.update()
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} should be at least 1")
-    return number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
 from pathlib import Path
 
 from safetensors import safe_open
@@ -35,15 +35,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _parameters(folder: Path) -> int:
-    config = json.loads((folder / "config.json").read_text())
     with safe_open(folder / "model.safetensors", "np") as weights:
-        shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
-    assert config["tie_word_embeddings"] or "lm_head.weight" in shapes or "score.weight" in shapes
-    return sum(_product(shape) for shape in shapes.values())
-
-
-def _product(shape: list[int]) -> int:
-    result = 1
-    for size in shape:
-        result *= size
-    return result
+        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118

@@ -28,6 +28,7 @@ from tts_eval.analysis import (
 )
 from tts_eval.analysis.accuracy import SCORED
 from tts_eval.answers import default_grader
+from tts_eval.commands.options import positive
 from tts_eval.report import accuracy_figure, level_figure
 from tts_eval.selection import AGGREGATIONS
 from tts_eval.types import TtsEvalError
@@ -52,11 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random subsets; default: %(default)s")
     parser.add_argument(
         "--resamples",
-        type=_positive,
+        type=positive,
         default=1000,
         help="random subsets a problem and budget, where there are more than that; default: %(default)s",
     )
-    parser.add_argument("--by", choices=("level",), help="a table for each difficulty level of the problems, not one for all")
+    parser.add_argument("--by", choices=("level",), help="each difficulty level of the problems apart")
     parser.add_argument(
         "--against",
         choices=[measure for measure in MEASURES if measure not in SCORED],
@@ -85,11 +86,13 @@ def run(args: argparse.Namespace) -> int:
         notes += said
     for note in notes:
         print(f"tts-eval select: {note}", file=sys.stderr)
-    if not rows:
-        raise TtsEvalError(f"nothing to show ({'; '.join(notes)}); ask for other budgets or selections")
+    shown = rows if args.against is None else compared
+    if not shown:
+        why = "; ".join(notes) or f"nothing else is compared with {args.against}"
+        raise TtsEvalError(f"nothing to show ({why}); ask for other budgets or selections")
     if args.figure is not None:
         (accuracy_figure if args.by is None else level_figure)(rows, args.figure)
-    text = FORMATS[args.format](compared or rows)
+    text = FORMATS[args.format](shown)
     if args.output is None:
         print(text, end="")
         return 0
@@ -124,7 +127,11 @@ def _measure(pools: PoolSet, args: argparse.Namespace) -> tuple[list[Row], list[
     }
     parts = [(None, pools)] if args.by is None else by_level(pools)
     rows = [replace(row, level=level) for level, part in parts for row in accuracy_rows(part, **how)]
-    compared = [] if args.against is None else differences(pools, args.against, **how)
+    compared = [
+        replace(row, level=level)
+        for level, part in (parts if args.against else ())
+        for row in differences(part, args.against, **how)
+    ]
     if unscored := [m for m in measures if m in SCORED and m not in {row.selection for row in rows}]:
         notes.append(f"{name}: no {' or '.join(unscored)}, some candidates have no verifier score")
     return rows, compared, notes
@@ -148,9 +155,9 @@ def to_markdown(rows: Sequence[Row] | Sequence[Difference]) -> str:
     """One table a task and strategy: a line a budget, a column a selection, percent with the 95 % interval."""
     blocks = []
     for (task, strategy), group in itertools.groupby(rows, key=lambda row: (row.task, row.strategy)):
-        of_set = list(group)
+        of_set: list[Row | Difference] = list(group)
         columns = list(dict.fromkeys(map(_column, of_set)))
-        levels = any(isinstance(row, Row) and row.level is not None for row in of_set)
+        levels = any(row.level is not None for row in of_set)
         lines = [
             [*([level] if levels else []), budget, n, *(cells.get(column, "") for column in columns)]
             for level, budget, n, cells in _lines_of(of_set)
@@ -162,7 +169,7 @@ def to_markdown(rows: Sequence[Row] | Sequence[Difference]) -> str:
 
 def _lines_of(rows: Sequence[Row | Difference]) -> list[tuple[Any, int, int, dict[str, str]]]:
     def key(row: Row | Difference) -> tuple[Any, int, int]:
-        return row.level if isinstance(row, Row) else None, row.budget, row.n
+        return row.level, row.budget, row.n
 
     return [(*of_line, {_column(row): _percent(row) for row in line}) for of_line, line in itertools.groupby(rows, key)]
 
@@ -185,11 +192,5 @@ _LEGENDS = {
 FORMATS = {"markdown": to_markdown, "csv": to_csv, "json": to_json}
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
 def _budgets(text: str) -> list[int]:
-    return sorted({_positive(part.strip()) for part in text.split(",")})
+    return sorted({positive(part.strip()) for part in text.split(",")})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tts_eval.commands.options import positive, share, unescaped
 from tts_eval.types import TtsEvalError
 
 
@@ -58,22 +59,3 @@ def run(args: argparse.Namespace) -> int:
     auroc = "" if best.validation_auroc is None else f", AUROC within questions {best.validation_auroc:.3f}"
     print(f"{result.output}: step {best.step:,} kept, validation loss {best.validation_loss:.4f}{auroc}")
     return 0
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def share(text: str) -> float:
-    """A number from 0 to 1."""
-    if not 0 <= float(text) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return float(text)
-
-
-def unescaped(text: str) -> str:
-    r"""Text in which \n stands for a newline."""
-    return text.replace("\\n", "\n")

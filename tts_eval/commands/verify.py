@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from tts_eval.analysis.calibration import JudgedSolution, score_measures, solution_measures
 from tts_eval.analysis.processbench import Located, first_error_measures, tuning_questions
+from tts_eval.commands.options import positive
 from tts_eval.commands.verify_data import LabelledSteps, is_journal, read_judged, read_labelled
 from tts_eval.model_adapters.verifiers import build_verifier, verifier_identity
 from tts_eval.report.calibration import calibration_figure
@@ -41,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="ProcessBench (.json), label files, PRM800K or Math-Shepherd; or journals with scores",
     )
-    add("--limit", type=_positive, metavar="N", help="only N questions of each, drawn by the seed")
+    add("--limit", type=positive, metavar="N", help="only N questions of each, drawn by the seed")
     add("--threshold", type=float, help="a step below it is wrong; default: chosen on a fifth of the questions")
     add("--seed", type=int, default=0, help="of limit, threshold's split, noise and intervals; default: %(default)s")
     add("--figure", type=Path, metavar="FILE", help="draw labels over scores as .png, .svg or .pdf")
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _from_journals(args: argparse.Namespace) -> Iterator[Judged]:
+    build_verifier(vars(args))  # refuses what says how one is read or used: there is none
     for pools, solutions in read_judged(args.data, args.limit, args.seed):
         kind = "outcome" if all(solution.labels[0] is not None for solution in solutions) else "process"
         yield _measure(f"{pools.task}, {pools.strategy}, N={pools.budget}", solutions, [], kind, args)
@@ -157,9 +159,3 @@ def _write(judged: Sequence[Judged], args: argparse.Namespace) -> None:
         args.output.write_text(json.dumps({**settings, "results": results}, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise TtsEvalError(f"{args.output}: {error.strerror}; choose a file that can be written") from error
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

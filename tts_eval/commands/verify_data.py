@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -92,6 +93,9 @@ def _annotated(solution: AnnotatedSolution) -> LabelledSteps:
 def _examples(path: Path) -> list[LabelledSteps]:
     from tts_eval.training.data import read_training_data
 
+    data = read_training_data([path])
+    for note in data.notes:
+        print(f"tts-eval verify: {note}", file=sys.stderr)
     return [
         LabelledSteps(
             question=example.question,
@@ -100,7 +104,7 @@ def _examples(path: Path) -> list[LabelledSteps]:
             labels=example.labels,
             correct=None if example.outcome is None else bool(example.outcome),
         )
-        for example in read_training_data([path]).examples
+        for example in data.examples
     ]
 
 

@@ -13,7 +13,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tts_eval.micro", description=pretrain.__doc__)
     parser.add_argument("name", choices=list(RECIPES))
     parser.add_argument("folder", type=Path, help="where the model goes")
-    parser.add_argument("--steps", type=int, default=3000, help="optimizer steps; default: %(default)s")
+    parser.add_argument("--steps", type=int, help="optimizer steps; default: the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     args = parser.parse_args()
     pretrain(args.name, args.folder, steps=args.steps, seed=args.seed)

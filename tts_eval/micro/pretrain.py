@@ -39,6 +39,7 @@ class Recipe:
     """Size and training of a policy.
 
     Attributes:
+        steps: Optimizer steps, of about 3,000 tokens each.
         width: Hidden size.
         inner: Size of the feed-forward layers.
         layers: Number of layers.
@@ -48,6 +49,7 @@ class Recipe:
         adam_rate: Peak learning rate of embeddings and norms.
     """
 
+    steps: int
     width: int
     inner: int
     layers: int
@@ -58,8 +60,8 @@ class Recipe:
 
 
 RECIPES = {
-    "base": Recipe(width=64, inner=170, layers=4, heads=4, kv_heads=2, muon_rate=0.02, adam_rate=4e-3),
-    "large": Recipe(width=192, inner=512, layers=6, heads=6, kv_heads=6, muon_rate=0.02, adam_rate=2e-3),
+    "base": Recipe(steps=5000, width=64, inner=170, layers=4, heads=4, kv_heads=2, muon_rate=0.02, adam_rate=4e-3),
+    "large": Recipe(steps=3000, width=192, inner=512, layers=6, heads=6, kv_heads=6, muon_rate=0.02, adam_rate=2e-3),
 }
 
 
@@ -69,13 +71,13 @@ def micro_tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer((_prompt(p) + p.solution for p in problems), CONTEXT)
 
 
-def pretrain(name: str, folder: Path, *, steps: int, seed: int) -> None:
+def pretrain(name: str, folder: Path, *, steps: int | None = None, seed: int = 0) -> None:
     """Trains one policy and saves it with its tokenizer; goes on where an interrupted run has stopped.
 
     Args:
         name: A key of `RECIPES`.
         folder: Where the model is saved; checkpoints are in `checkpoint` below it until it is done.
-        steps: Optimizer steps, of about 3,000 tokens each.
+        steps: Optimizer steps; None takes the recipe's.
         seed: Of weights and data.
 
     Raises:
@@ -83,6 +85,7 @@ def pretrain(name: str, folder: Path, *, steps: int, seed: int) -> None:
     """
     accelerator = Accelerator()
     set_seed(seed)
+    steps = steps or RECIPES[name].steps
     tokenizer = micro_tokenizer()
     model = LlamaForCausalLM(_config(RECIPES[name], tokenizer))
     hidden, others = _optimizers(model, RECIPES[name])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tts_eval.analysis.calibration import Bin
-from tts_eval.types import TtsEvalError
+from tts_eval.report.canvas import save, side_by_side
 
 
 def calibration_figure(panels: Sequence[tuple[str, Sequence[Bin]]], path: Path) -> None:
@@ -19,12 +19,8 @@ def calibration_figure(panels: Sequence[tuple[str, Sequence[Bin]]], path: Path) 
     Raises:
         TtsEvalError: If matplotlib is missing or the file can't be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise TtsEvalError("figures need matplotlib: pip install 'tts-eval[report]'") from error
-    figure = Figure(figsize=(4.2 * len(panels), 4.0), layout="constrained")
-    for axes, (title, bins) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    figure, all_axes = side_by_side(len(panels), 4.2, 4.0)
+    for axes, (title, bins) in zip(all_axes, panels, strict=True):
         scores, labels = [b.score for b in bins], [b.label for b in bins]
         total = sum(b.count for b in bins)
         axes.plot([0, 1], [0, 1], color="#999999", linestyle=":", label="calibrated")
@@ -37,7 +33,4 @@ def calibration_figure(panels: Sequence[tuple[str, Sequence[Bin]]], path: Path) 
         axes.set_ylim(-0.03, 1.03)
         axes.set_aspect("equal")
         axes.legend(frameon=False, loc="lower right")
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise TtsEvalError(f"figure {path}: {error}; name a .png, .svg or .pdf that can be written") from error
+    save(figure, path)

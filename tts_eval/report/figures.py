@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_eval.analysis import Row
-from tts_eval.types import TtsEvalError
+from tts_eval.report.canvas import save, side_by_side
 
 
 # Okabe and Ito's palette, which survives colour-blindness; dashes and markers survive black and white.
@@ -42,7 +42,7 @@ def accuracy_figure(rows: Sequence[Row], path: Path) -> None:
         axes.set_xticks(sorted({row.budget for row in of_panel}))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("generations a problem (N)")
-    _save(figure, path)
+    _finish(figure, path)
 
 
 def level_figure(rows: Sequence[Row], path: Path) -> None:
@@ -68,19 +68,15 @@ def level_figure(rows: Sequence[Row], path: Path) -> None:
             axes.bar(places, heights, 0.8 / len(shown), yerr=ends, color=color, label=label, capsize=2)
         axes.set_xticks(range(len(levels)), [str(level) for level in levels])
         axes.set_xlabel("level")
-    _save(figure, path)
+    _finish(figure, path)
 
 
 def _panels(rows: Sequence[Row]) -> tuple[Any, list[tuple[Any, list[Row]]]]:
     """A figure, and its axes with the rows that belong on each."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise TtsEvalError("figures need matplotlib: pip install 'tts-eval[report]'") from error
     runs = [(key, list(of_run)) for key, of_run in itertools.groupby(rows, key=lambda row: (row.task, row.strategy))]
-    figure = Figure(figsize=(5.2 * len(runs), 3.8), layout="constrained")
+    figure, all_axes = side_by_side(len(runs), 5.2, 3.8)
     panels = []
-    for axes, ((task, strategy), of_run) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs, strict=True):
+    for axes, ((task, strategy), of_run) in zip(all_axes, runs, strict=True):
         n = sum({row.level: row.n for row in of_run}.values())
         axes.set_title(f"{task}, {strategy}, {n} problems")
         axes.set_ylabel("accuracy in percent, 95 % interval")
@@ -95,11 +91,8 @@ def _percents(rows: Sequence[Row]) -> tuple[list[float], list[list[float]]]:
     return [100 * row.accuracy for row in rows], [below, above]
 
 
-def _save(figure: Any, path: Path) -> None:
+def _finish(figure: Any, path: Path) -> None:
     for axes in figure.axes:
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise TtsEvalError(f"figure {path}: {error}; name a .png, .svg or .pdf that can be written") from error
+    save(figure, path)

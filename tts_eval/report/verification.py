@@ -46,6 +46,8 @@ def to_markdown(found: Verification) -> str:
             blocks.append(_depths(found.scores.depths))
     if found.whole:
         blocks.append(_whole(found.whole))
+    if len(blocks) == 1:
+        blocks.append("Nothing to measure: its labels are of steps, and an outcome verifier scores whole solutions.")
     return "\n\n".join(blocks) + "\n"
 
 

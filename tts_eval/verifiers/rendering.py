@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from tts_eval.types import Problem, TtsEvalError
 
 
@@ -157,10 +159,13 @@ def render_numbered_chat(tokenizer: Any, problem: Problem, steps: Sequence[str])
 def render_answer(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
     """Sequence classifiers: question and whole answer as a chat, read at its last token.
 
+    Published steps come without delimiters; a blank line takes their place.
+
     Raises:
         TtsEvalError: If the tokenizer has no chat template.
     """
-    chat = [_turn("user", question_of(problem)), _turn("assistant", "".join(steps).strip())]
+    answer = "".join(step if step[-1:].isspace() else f"{step}\n\n" for step in steps).strip()
+    chat = [_turn("user", question_of(problem)), _turn("assistant", answer)]
     ids = tokenizer.encode(_chat_text(tokenizer, chat), add_special_tokens=False)
     return Rendered(tuple(ids), (len(ids) - 1,))
 
@@ -204,7 +209,10 @@ def _turn(role: str, content: str) -> dict[str, str]:
 def _chat_text(tokenizer: Any, chat: list[dict[str, str]], **options: bool) -> str:
     if tokenizer.chat_template is None:
         raise TtsEvalError("the tokenizer has no chat template")
-    return str(tokenizer.apply_chat_template(chat, tokenize=False, **options))
+    try:
+        return str(tokenizer.apply_chat_template(chat, tokenize=False, **options))
+    except TemplateError as error:  # a template may refuse a system message, or turns in another order
+        raise TtsEvalError(f"the tokenizer's chat template refuses the format's chat ({error})") from error
 
 
 def _with_starts(tokenizer: Any, text: str) -> tuple[tuple[int, ...], list[int]]:

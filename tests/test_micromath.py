@@ -1,0 +1,126 @@
+"""End to end on the models that ship with the project: the literal commands, with real verifiers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tts_eval.cli import main
+from tts_eval.journal import read_journal
+from tts_eval.micro.members import MEMBERS, WEIGHTS, resolve
+from tts_eval.types import Prefix, Problem, TtsEvalError
+from tts_eval.verifiers import load_verifier
+
+
+ROOT = Path(__file__).parents[1]
+LM_EVAL = str(Path(sys.executable).with_name("lm_eval"))
+TASK = str(ROOT / "tasks/tts_micromath/tts_micromath.yaml")
+
+
+def measure(output: Path, *, limit: int = 12, **model_args: Any) -> subprocess.CompletedProcess[str]:
+    arguments = {"pretrained": "micromath/base", "budget": 8, "temperature": 1, "step_delimiter": r"\n", **model_args}
+    return subprocess.run(
+        [
+            *(LM_EVAL, "--model", "tts-best-of-n", "--tasks", TASK, "--limit", str(limit), "--log_samples"),
+            *("--model_args", ",".join(f"{key}={value}" for key, value in arguments.items())),
+            *("--output_path", str(output)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def journal(output: Path) -> Path:
+    (path,) = output.rglob("candidates_*.jsonl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("prm")
+    done = measure(output, verifier="micromath/prm")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return output
+
+
+def test_the_verifiers_scores_reach_journal_and_selection(scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, records = read_journal(journal(scored))
+    assert header is not None and header.run["verifier"] == {"name": "micromath/prm"}
+    assert len(records) == 12
+    for record in records:
+        assert record.usage.verifier_tokens and record.usage.verifier_tokens > 0
+        for candidate in record.candidates:
+            assert candidate.step_scores is not None and len(candidate.step_scores) == len(candidate.steps)
+            assert candidate.outcome_score is None
+    main(["select", str(scored), "--format", "json"])
+    assert "best_of_n_weighted" in {row["selection"] for row in json.loads(capsys.readouterr().out)}
+    main(["select", str(scored), "--against", "majority", "--format", "json", "--selection", "best_of_n_weighted"])
+    assert {row["against"] for row in json.loads(capsys.readouterr().out)} == {"majority"}
+    main(["select", str(scored), "--by", "level", "--budgets", "8", "--figure", str(scored / "levels.svg")])
+    assert "| level " in capsys.readouterr().out and (scored / "levels.svg").stat().st_size > 0
+
+
+def test_scores_are_the_verifiers_own(scored: Path) -> None:
+    """Those that the verifier gives to the texts of the journal, one by one and outside of any search."""
+    verifier = load_verifier(resolve("micromath/prm"))
+    (samples,) = scored.rglob("samples_*.jsonl")
+    docs = {doc["unique_id"]: doc for doc in (json.loads(line)["doc"] for line in samples.open())}
+    for record in read_journal(journal(scored))[1][:4]:
+        problem = Problem(record.uid, docs[record.uid]["problem"] + "\n", (), 160)
+        for candidate in record.candidates[:3]:
+            ((scores, _),) = verifier.score([(problem, Prefix(steps=candidate.steps))])
+            assert scores == pytest.approx(candidate.step_scores, abs=1e-4)
+
+
+def test_an_outcome_verifier_scores_the_whole(tmp_path: Path) -> None:
+    done = measure(tmp_path, limit=4, verifier="micromath/orm")
+    assert done.returncode == 0, done.stderr[-3000:]
+    for record in read_journal(journal(tmp_path))[1]:
+        for candidate in record.candidates:
+            assert candidate.step_scores is None and 0 <= (candidate.outcome_score or -1) <= 1
+
+
+def test_noise_turns_scores_around(scored: Path, tmp_path: Path) -> None:
+    done = measure(tmp_path, limit=4, verifier="micromath/prm", noise=1)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (_, turned), (_, straight) = read_journal(journal(tmp_path)), read_journal(journal(scored))
+    plain = {record.uid: record for record in straight}
+    for record in turned:
+        for one, other in zip(record.candidates, plain[record.uid].candidates):
+            assert one.text == other.text
+            assert one.step_scores == pytest.approx([1 - score for score in other.step_scores or ()], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"verifier": "micromath/base"}, "verifier_format=, one of"),
+        ({"verifier": "micromath/base", "verifier_format": "qwen-prm"}, "<extra_0>"),
+        ({"verifier": "micromath/pmr"}, "did you mean micromath/prm"),
+        ({"pretrained": "micromath/huge"}, "no model micromath/huge ships"),
+        ({"noise": 0.2}, "add verifier="),
+        ({"verifier": "micromath/prm", "noise": 2}, "noise=2 should be a number of at least 0 and at most 1"),
+    ],
+)
+def test_refusals(tmp_path: Path, arguments: dict[str, Any], words: str) -> None:
+    done = measure(tmp_path, limit=1, **arguments)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert words in done.stderr, done.stderr[-2000:]
+
+
+def test_the_family_is_small(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 20e6
+    main(["models"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in MEMBERS)
+    main(["models", "micromath/prm"])
+    assert capsys.readouterr().out.strip() == str(WEIGHTS / "prm")
+    with pytest.raises(TtsEvalError, match="did you mean micromath/orm"):
+        resolve("micromath/om")
