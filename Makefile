@@ -57,7 +57,7 @@ $(MICRO)/base/README.md $(MICRO)/large/README.md: $(MICRO)/%/README.md:
 
 $(MICRO)/labels.done: $(MICRO)/base/README.md
 	$(BIN)/tts-eval label --model_args 'pretrained=$(MICRO)/base,temperature=1,step_delimiter=\n' --tasks tts_micromath \
-		--metadata micromath_train=6000 --samples 4 --rollouts 4 --output $(MICRO)/labels.jsonl
+		--metadata micromath_train=4000 --samples 4 --rollouts 4 --output $(MICRO)/labels.jsonl
 	touch $@
 
 $(MICRO)/prm/README.md $(MICRO)/orm/README.md: $(MICRO)/%/README.md: $(MICRO)/labels.done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lm_eval.models.dummy import DummyLM
 from tts_eval.journal import read_journal
 from tts_eval.model_adapters.answer import Answer
 from tts_eval.model_adapters.best_of_n import BestOfN
+from tts_eval.model_adapters.records import question_of
 from tts_eval.model_adapters.replay import Replay
 from tts_eval.types import TtsEvalError
 
@@ -44,10 +46,13 @@ def numbers() -> None:
 class SealedDoc(Mapping[str, Any]):
     """A document whose gold answer must not be touched."""
 
-    def __init__(self, uid: str | None):
+    def __init__(self, uid: str | None, question: str | None = None):
         self.uid = uid
+        self.question = question
 
     def __getitem__(self, key: str) -> Any:
+        if key == "problem" and self.question is not None:
+            return self.question
         if key == "unique_id" and self.uid is not None:
             return self.uid
         if key == "unique_id":
@@ -73,6 +78,24 @@ def best_of_n(**arguments: Any) -> BestOfN:
 def test_gold_never_reaches_a_search() -> None:
     answers = best_of_n().generate_until([request("a", "u1"), request("b"), request("c", "u3", task="other")])
     assert [type(answer) for answer in answers] == [Answer] * 3
+
+
+def test_a_verifier_gets_the_question_and_nothing_else_of_the_document() -> None:
+    asked = replace(request("Solve: 1+1\n", "u1"), doc=SealedDoc("u1", "1+1"))
+    assert question_of(asked, with_question=True).problem.question == "1+1"
+    assert question_of(asked).problem.question is None
+    (answer,) = best_of_n(verifier="micromath/prm").generate_until([asked])
+    assert answer.meta["usage"]["verifier_tokens"] > 0
+
+
+def test_selection_and_aggregation_follow_the_verifier() -> None:
+    def chosen(**arguments: Any) -> tuple[str, str]:
+        adapter = best_of_n(**arguments)
+        return adapter.arguments["selection"], adapter.arguments["aggregation"]
+
+    assert chosen() == ("majority", "last")
+    assert chosen(verifier="micromath/prm") == ("best_of_n_weighted", "last")
+    assert chosen(verifier="micromath/prm", selection="best_of_n", aggregation="min") == ("best_of_n", "min")
 
 
 def test_an_answer_is_the_majoritys_and_knows_its_candidates() -> None:

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tts_eval.micro import pretrain as module
 from tts_eval.micro.pretrain import RECIPES, Progress, micro_tokenizer, pretrain
+from tts_eval.types import TtsEvalError
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -40,10 +41,19 @@ def test_the_same_seed_gives_the_same_weights_killed_or_not(tmp_path: Path, monk
     monkeypatch.setattr(module, "_loss", killed)
     with pytest.raises(KeyboardInterrupt):
         pretrain("base", tmp_path / "killed", steps=8, seed=0)
+    with pytest.raises(TtsEvalError, match="is of a run with other steps or another seed"):
+        pretrain("base", tmp_path / "killed", steps=8, seed=1)
     pretrain("base", tmp_path / "killed", steps=8, seed=0)
     assert len(calls) == 6 + 5  # from step 3 on
     assert equal(weights(tmp_path / "first"), weights(tmp_path / "killed"))
     assert not (tmp_path / "killed/checkpoint").exists()
+
+
+def test_a_loss_that_is_no_number_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = module._loss
+    monkeypatch.setattr(module, "_loss", lambda *arguments: loss(*arguments) * float("nan"))
+    with pytest.raises(TtsEvalError, match="the loss is nan at step 50: lower the learning rates"):
+        pretrain("base", tmp_path, steps=60, seed=0)
 
 
 def test_what_is_saved_loads(tmp_path: Path) -> None:
@@ -64,7 +74,7 @@ def test_large_is_about_14_times_base() -> None:
 
 def test_batches_go_on_where_they_stopped() -> None:
     tokenizer = micro_tokenizer()
-    every = module._batches(tokenizer, 0, Progress())
+    every = module._batches(tokenizer, 0, Progress(100, 0))
     first = [next(every) for _ in range(40)]
-    later = module._batches(tokenizer, 0, Progress(30))
+    later = module._batches(tokenizer, 0, Progress(100, 0, step=30))
     assert [next(later) for _ in range(10)] == first[30:]

@@ -45,7 +45,7 @@ def decide(gold: str, answer: str) -> bool | None:
             return True
         exact = not a.decimal and not b.decimal
         return False if exact or abs(a.value - b.value) > _FAR else None
-    for rule in (_bases, _delimiters, _prose):
+    for rule in (_bases, _delimiters, _tuples, _prose):
         verdict = rule(mine, theirs)
         if verdict is not None:
             return verdict
@@ -94,6 +94,21 @@ def _delimiters(gold: str, answer: str) -> bool | None:
     if a and b and (a.group(1) == "\\{") != (b.group(1) == "\\{"):
         return False
     return None
+
+
+def _tuples(gold: str, answer: str) -> bool | None:
+    """Tuples of exact numbers are equal if their entries are, in order."""
+    a, b = _exact_tuple(gold), _exact_tuple(answer)
+    return None if a is None or b is None else a == b
+
+
+@lru_cache(maxsize=1 << 16)
+def _exact_tuple(text: str) -> tuple[Fraction, ...] | None:
+    if not (_GROUP.fullmatch(text) and text.startswith("(") and text.endswith(")")):
+        return None
+    entries = [number(entry.strip()) for entry in text[1:-1].split(",")]
+    exact = [entry.value for entry in entries if entry is not None and not entry.decimal]
+    return tuple(exact) if len(exact) == len(entries) else None
 
 
 def _prose(gold: str, answer: str) -> bool | None:

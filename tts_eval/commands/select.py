@@ -154,8 +154,9 @@ def to_csv(rows: Sequence[Row] | Sequence[Difference]) -> str:
 def to_markdown(rows: Sequence[Row] | Sequence[Difference]) -> str:
     """One table a task and strategy: a line a budget, a column a selection, percent with the 95 % interval."""
     blocks = []
-    for (task, strategy), group in itertools.groupby(rows, key=lambda row: (row.task, row.strategy)):
-        of_set: list[Row | Difference] = list(group)
+    every: Sequence[Row | Difference] = rows
+    for (task, strategy), group in itertools.groupby(every, key=lambda row: (row.task, row.strategy)):
+        of_set = list(group)
         columns = list(dict.fromkeys(map(_column, of_set)))
         levels = any(row.level is not None for row in of_set)
         lines = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
@@ -91,12 +91,15 @@ def pretrain(name: str, folder: Path, *, steps: int | None = None, seed: int = 0
     hidden, others = _optimizers(model, RECIPES[name])
     model, hidden, others = accelerator.prepare(model, hidden, others)
     rates = [group["lr"] for optimizer in (hidden, others) for group in optimizer.param_groups]
-    progress = Progress()
+    progress = Progress(steps, seed)
     accelerator.register_for_checkpointing(progress)
     checkpoint = folder / "checkpoint"
     if checkpoint.is_dir():
         accelerator.load_state(str(checkpoint))
-    bar = tqdm(total=steps, initial=progress.step, desc=f"micromath/{name}", unit="step", mininterval=5)
+        if (progress.steps, progress.seed) != (steps, seed):
+            raise TtsEvalError(f"{checkpoint} is of a run with other steps or another seed: delete it, or repeat that run")
+    shown = accelerator.is_main_process
+    bar = tqdm(total=steps, initial=progress.step, desc=f"micromath/{name}", unit="step", mininterval=5, disable=not shown)
     for batch in islice(_batches(tokenizer, seed, progress), steps - progress.step):
         groups = [group for optimizer in (hidden, others) for group in optimizer.param_groups]
         for group, rate in zip(groups, rates, strict=True):
@@ -114,7 +117,7 @@ def pretrain(name: str, folder: Path, *, steps: int | None = None, seed: int = 0
             _require_number(loss, progress.step)
             bar.set_postfix_str(f"loss {loss.item():.3f}")
         if progress.step % _SAVE_EVERY == 0:
-            accelerator.save_state(str(checkpoint))
+            _save(accelerator, checkpoint)
     if accelerator.is_main_process:
         trained = accelerator.unwrap_model(model)
         trained.save_pretrained(folder)
@@ -129,20 +132,34 @@ class Progress:
     """Where a training stands; part of its checkpoints.
 
     Attributes:
+        steps: Optimizer steps of the whole run.
+        seed: Its seed.
         step: Optimizer steps done.
         tokens: Tokens read.
     """
 
+    steps: int
+    seed: int
     step: int = 0
     tokens: int = 0
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint keeps."""
-        return {"step": self.step, "tokens": self.tokens}
+        return asdict(self)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The reverse."""
-        self.step, self.tokens = state["step"], state["tokens"]
+        self.steps, self.seed, self.step, self.tokens = (state[field.name] for field in fields(self))
+
+
+def _save(accelerator: Accelerator, checkpoint: Path) -> None:
+    """Replaces the checkpoint once the new one is whole."""
+    new = checkpoint.with_name("checkpoint.new")
+    accelerator.save_state(str(new))
+    if accelerator.is_main_process:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        new.rename(checkpoint)
+    accelerator.wait_for_everyone()
 
 
 def _prompt(problem: MicroProblem) -> str:

@@ -65,12 +65,14 @@ class Batch(NamedTuple):
 def encode(examples: Sequence[TrainingExample], tokenizer: Any, kind: Kind, delimiter: str) -> list[Encoded]:
     """Tokenises examples exactly as a verifier of ours renders what it scores (`render_steps`).
 
-    Examples without a label of the kind (PRM800K knows no outcomes) are left out.
+    Examples without a label of the kind (PRM800K knows no outcomes) are left out, and so are those that the tokenizer
+    can't write: a policy may put tokens together to a text that it would itself read otherwise.
 
     Raises:
-        TtsEvalError: If the tokenizer can't write a step.
+        TtsEvalError: If the tokenizer can't write most of them.
     """
     encoded = []
+    unknown: list[str] = []
     for example in examples:
         labels = np.array([np.nan if label is None else label for label in example.labels], dtype=np.float32)
         if kind == "orm":
@@ -80,12 +82,15 @@ def encode(examples: Sequence[TrainingExample], tokenizer: Any, kind: Kind, deli
         rendered = render_steps(tokenizer, example.prompt, example.steps, delimiter)
         start = len(render_steps(tokenizer, example.prompt, (), delimiter).ids)
         if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in rendered.ids[start:]:
-            raise TtsEvalError(
-                f"{example.source}: a step has characters that the backbone's tokenizer doesn't know; use the policy's "
-                "model as --backbone, or delete the line"
-            )
+            unknown.append(example.source)
+            continue
         ends = np.array(rendered.positions[-len(labels) :], dtype=np.int32)
         encoded.append(Encoded(np.array(rendered.ids, dtype=np.int32), start, ends, labels, example.question))
+    if len(unknown) > len(encoded):
+        raise TtsEvalError(
+            f"{unknown[0]}: a step has characters that the backbone's tokenizer doesn't know, and so have most others; "
+            "use the policy's model as --backbone"
+        )
     return encoded
 
 
