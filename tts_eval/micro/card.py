@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def write_card(folder: Path, name: str, *, parameters: int, tokens: int, steps: int, seed: int) -> None:
+def write_card(folder: Path, name: str, parameters: int, tokens: int, steps: int, seed: int) -> None:
     """Says what the model is and how it was made; written last, so a folder that has it holds a finished model.
 
     Args:

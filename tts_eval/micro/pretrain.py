@@ -85,29 +85,21 @@ def pretrain(name: str, folder: Path, *, steps: int | None = None, seed: int = 0
     """
     accelerator = Accelerator()
     set_seed(seed)
-    steps = steps or RECIPES[name].steps
+    progress = Progress(steps or RECIPES[name].steps, seed)
     tokenizer = micro_tokenizer()
     model = LlamaForCausalLM(_config(RECIPES[name], tokenizer))
-    hidden, others = _optimizers(model, RECIPES[name])
-    model, hidden, others = accelerator.prepare(model, hidden, others)
-    rates = [group["lr"] for optimizer in (hidden, others) for group in optimizer.param_groups]
-    progress = Progress(steps, seed)
-    accelerator.register_for_checkpointing(progress)
-    checkpoint = folder / "checkpoint"
-    if checkpoint.is_dir():
-        accelerator.load_state(str(checkpoint))
-        if (progress.steps, progress.seed) != (steps, seed):
-            raise TtsEvalError(f"{checkpoint} is of a run with other steps or another seed: delete it, or repeat that run")
-    shown = accelerator.is_main_process
-    bar = tqdm(total=steps, initial=progress.step, desc=f"micromath/{name}", unit="step", mininterval=5, disable=not shown)
-    for batch in islice(_batches(tokenizer, seed, progress), steps - progress.step):
-        groups = [group for optimizer in (hidden, others) for group in optimizer.param_groups]
+    model, *optimizers = accelerator.prepare(model, *_optimizers(model, RECIPES[name]))
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    rates = [group["lr"] for group in groups]
+    _resume(accelerator, progress, folder / "checkpoint")
+    bar = tqdm(total=progress.steps, initial=progress.step, desc=f"micromath/{name}", unit="step", mininterval=5)
+    for batch in islice(_batches(tokenizer, seed, progress), progress.steps - progress.step):
         for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate * _schedule(progress.step, steps)
+            group["lr"] = rate * _schedule(progress)
         loss = _loss(model, batch[accelerator.process_index :: accelerator.num_processes], accelerator.device)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in (hidden, others):
+        for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
         progress.step += 1
@@ -117,14 +109,13 @@ def pretrain(name: str, folder: Path, *, steps: int | None = None, seed: int = 0
             _require_number(loss, progress.step)
             bar.set_postfix_str(f"loss {loss.item():.3f}")
         if progress.step % _SAVE_EVERY == 0:
-            _save(accelerator, checkpoint)
+            _save(accelerator, folder / "checkpoint")
     if accelerator.is_main_process:
         trained = accelerator.unwrap_model(model)
         trained.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        parameters = trained.num_parameters()
-        write_card(folder, name, parameters=parameters, tokens=progress.tokens, steps=steps, seed=seed)
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        write_card(folder, name, trained.num_parameters(), progress.tokens, progress.steps, seed)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
 @dataclass
@@ -150,6 +141,16 @@ class Progress:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The reverse."""
         self.steps, self.seed, self.step, self.tokens = (state[field.name] for field in fields(self))
+
+
+def _resume(accelerator: Accelerator, progress: Progress, checkpoint: Path) -> None:
+    """Goes on from a checkpoint, if there is one."""
+    asked = progress.steps, progress.seed
+    accelerator.register_for_checkpointing(progress)
+    if checkpoint.is_dir():
+        accelerator.load_state(str(checkpoint))
+    if (progress.steps, progress.seed) != asked:
+        raise TtsEvalError(f"{checkpoint} is of a run with other steps or another seed: delete it, or repeat that run")
 
 
 def _save(accelerator: Accelerator, checkpoint: Path) -> None:
@@ -190,9 +191,9 @@ def _optimizers(model: torch.nn.Module, recipe: Recipe) -> tuple[torch.optim.Opt
     return muon, torch.optim.AdamW(others, lr=recipe.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)
 
 
-def _schedule(step: int, steps: int) -> float:
+def _schedule(progress: Progress) -> float:
     """A short warm-up, then linear decay to nothing."""
-    return min(1.0, (step + 1) / 50) * (1 - step / steps)
+    return min(1.0, (progress.step + 1) / 50) * (1 - progress.step / progress.steps)
 
 
 Sequence = tuple[list[int], int]
