@@ -26,6 +26,7 @@ def write_card(config: TrainingConfig, delimiter: str, result: TrainingResult) -
     best = result.best
     auroc = "none" if best.validation_auroc is None else f"{best.validation_auroc:.3f}"
     auxiliary = f", plus {config.token_labels:g} times the same on every token" if config.token_labels else ""
+    optimizer = "AdamW" if config.optimizer == "adamw" else "Muon for the matrices, AdamW for the rest"
     # A folder's place on this machine is nobody's business.
     backbone = Path(config.backbone).name if Path(config.backbone).exists() else config.backbone
     text = f"""\
@@ -44,7 +45,7 @@ A {_WHAT[config.kind]}. Made by `tts-eval train {config.kind}` after Snell et al
 | data | {", ".join(path.name for path in config.data)} |
 | solutions | {result.solutions:,} to train on, {result.held_out:,} of other questions to validate on |
 | loss | binary cross-entropy with soft labels{auxiliary} |
-| optimizer | AdamW, betas {BETAS}, gradient norm at most {MAX_GRADIENT_NORM:g} |
+| optimizer | {optimizer}, betas {BETAS}, gradient norm at most {MAX_GRADIENT_NORM:g} |
 | learning rate | {config.learning_rate:g}, {config.schedule} |
 | batch, dropout | {config.batch_size} solutions, {config.dropout:g} |
 | seed | {config.seed} |

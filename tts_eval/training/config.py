@@ -30,7 +30,8 @@ class TrainingConfig:
         data: Files of labelled steps, see `read_training_data`.
         output: Folder for the verifier and its curve.
         epochs: Most passes over the data; unstated.
-        learning_rate: AdamW's highest.
+        optimizer: The paper's, or Muon for the matrices of the layers (see `optimizers_of`); small models need it.
+        learning_rate: The highest.
         schedule: The learning rate falls to 0 over all steps, or stays; unstated.
         warmup: Share of all steps over which the learning rate rises; unstated.
         batch_size: Solutions a step, over all devices.
@@ -54,6 +55,7 @@ class TrainingConfig:
     data: tuple[Path, ...]
     output: Path
     epochs: int = 2
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 3e-5
     schedule: Literal["linear", "constant"] = "linear"
     warmup: float = 0.05

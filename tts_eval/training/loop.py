@@ -17,8 +17,9 @@ from tts_eval.analysis.discrimination import auroc_within
 from tts_eval.training.backbone import Backbone, publish
 from tts_eval.training.batches import Encoded, collate, endless_batches, labelled, labelled_tokens, pieces
 from tts_eval.training.checkpoints import Checkpoints
-from tts_eval.training.config import BETAS, MAX_GRADIENT_NORM, TrainingConfig
+from tts_eval.training.config import MAX_GRADIENT_NORM, TrainingConfig
 from tts_eval.training.curve import Evaluation, write_curve
+from tts_eval.training.optimizers import optimizers_of
 from tts_eval.types import TtsEvalError
 
 
@@ -60,8 +61,7 @@ class Trainer:
         self._backbone = backbone
         self._train = train
         self._validation = sorted(validation, key=lambda example: len(example.ids))
-        optimizer = torch.optim.AdamW(backbone.model.parameters(), lr=config.learning_rate, betas=BETAS)
-        self._model, self._optimizer = accelerator.prepare(backbone.model, optimizer)
+        self._model, *self._optimizers = accelerator.prepare(backbone.model, *optimizers_of(backbone.model, config))
         epoch = max(1, len(train) // config.batch_size)
         self.steps = min(config.epochs * epoch, config.max_steps or config.epochs * epoch)
         self._eval_every = config.eval_every or max(1, epoch // 10)
@@ -102,8 +102,9 @@ class Trainer:
         """Takes one step and returns the batch's loss, the auxiliary one not included."""
         config, accelerator = self._config, self._accelerator
         rate = config.learning_rate_at(step, self.steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         labels = labelled(batch)
         tokens = labelled_tokens(batch) if config.token_labels else 0
         parts = list(pieces(self._share(batch), config.batch_tokens))
@@ -121,8 +122,9 @@ class Trainer:
         value = float(accelerator.reduce(total))
         self._require_number(value, "training", step)
         accelerator.clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         return value
 
     @torch.no_grad()
