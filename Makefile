@@ -57,12 +57,12 @@ $(MICRO)/base/README.md $(MICRO)/large/README.md: $(MICRO)/%/README.md:
 
 $(MICRO)/labels.done: $(MICRO)/base/README.md
 	$(BIN)/tts-eval label --model_args 'pretrained=$(MICRO)/base,temperature=1,step_delimiter=\n' --tasks tts_micromath \
-		--metadata micromath_train=4000 --samples 4 --rollouts 4 --output $(MICRO)/labels.jsonl
+		--metadata micromath_train=12000 --samples 2 --rollouts 2 --output $(MICRO)/labels.jsonl
 	touch $@
 
 $(MICRO)/prm/README.md $(MICRO)/orm/README.md: $(MICRO)/%/README.md: $(MICRO)/labels.done
 	$(BIN)/tts-eval train $* --backbone $(MICRO)/base --data $(MICRO)/labels.jsonl --output $(@D) \
-		--learning_rate 1e-3 --batch_size 64 --epochs 6 $(if $(filter prm,$*),--token_labels 0.5) \
+		--optimizer muon --learning_rate 6e-3 --dropout 0 --batch_size 64 --epochs 4 --eval_every 100 --patience 6 \
 		$(if $(wildcard $(@D)),--resume)
 
 clean:

@@ -12,7 +12,7 @@ FAMILY = "micromath"
 
 MEMBERS = {
     f"{FAMILY}/base": "the policy",
-    f"{FAMILY}/large": "a policy of about 14 times its parameters, trained on the same data",
+    f"{FAMILY}/large": "a policy of 14 times its parameters, trained on the same stream of problems",
     f"{FAMILY}/prm": "process verifier of the base, from Monte-Carlo rollouts",
     f"{FAMILY}/orm": "outcome verifier of the base",
 }
