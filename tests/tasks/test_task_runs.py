@@ -68,7 +68,7 @@ def math_file(tmp_path: Path) -> Path:
 
 def test_all_tasks_are_found() -> None:
     subjects = {f"tts_math_{key}" for key in SUBJECTS}
-    assert set(manager().all_tasks) == {"tts_demo", "tts_gsm8k", "tts_math500", "tts_math"} | subjects
+    assert set(manager().all_tasks) == {"tts_demo", "tts_gsm8k", "tts_math500", "tts_math", "tts_micromath"} | subjects
 
 
 def test_every_task_has_a_version_and_every_metric() -> None:
