@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("neutral", share, "label of steps that humans rated neutral; 1"),
     ):
         add(f"--{name}", type=kind, default=suppressed, help=text)
-    add("--optimizer", choices=("adamw", "muon"), default=suppressed, help="muon: for the matrices of small models; adamw")
+    add("--optimizer", choices=("adamw", "muon"), default=suppressed, help="muon suits small models; adamw")
     add("--schedule", choices=("linear", "constant"), default=suppressed, help="of the learning rate; linear")
 
 
