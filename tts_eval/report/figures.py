@@ -94,5 +94,6 @@ def _percents(rows: Sequence[Row]) -> tuple[list[float], list[list[float]]]:
 def _finish(figure: Any, path: Path) -> None:
     for axes in figure.axes:
         axes.set_ylim(bottom=0)
-        axes.legend(frameon=False)
+    # All panels have the same lines, and bars leave no room for a legend among them.
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     save(figure, path)
