@@ -89,9 +89,9 @@ def pretrain(name: str, folder: Path, *, steps: int | None = None, seed: int = 0
     tokenizer = micro_tokenizer()
     model = LlamaForCausalLM(_config(RECIPES[name], tokenizer))
     model, *optimizers = accelerator.prepare(model, *_optimizers(model, RECIPES[name]))
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    rates = [group["lr"] for group in groups]
+    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     _resume(accelerator, progress, folder / "checkpoint")
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]  # loading makes new ones
     bar = tqdm(total=progress.steps, initial=progress.step, desc=f"micromath/{name}", unit="step", mininterval=5)
     for batch in islice(_batches(tokenizer, seed, progress), progress.steps - progress.step):
         for group, rate in zip(groups, rates, strict=True):
