@@ -26,6 +26,8 @@ def test_what_the_text_decides_starts_no_worker(monkeypatch: pytest.MonkeyPatch)
     with Grader() as grader:
         pairs = [("1/2", "0.5"), ("1", "2"), (r"\frac{x}{2}", r"\dfrac{x}{2}"), ("5", None), ("east", "west")]
         assert grader.grade(pairs) == [True, False, True, False, False]
+        tuples = [("(1,2)", "(1, 2)"), ("(1,2)", "(2,1)"), ("(1,2)", "(1,2,3)"), ("(1/2,3)", "(2/4,3)")]
+        assert grader.grade(tuples) == [True, False, False, True]
         assert grader.group(["1", "2", "1.0", None] * 64) == [0, 1, 0, None] * 64
 
 

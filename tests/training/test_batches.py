@@ -45,6 +45,13 @@ def test_a_prm_learns_every_labelled_step_at_its_last_token() -> None:
     assert labelled([encoded]) == 2
 
 
+def test_what_the_tokenizer_cannot_write_is_left_out_unless_it_is_most() -> None:
+    foreign = replace(EXAMPLE, steps=("é\n", "c\n", "de"))
+    assert len(encode([EXAMPLE, foreign], makers.tokenizer(), "prm", "\n")) == 1
+    with pytest.raises(TtsEvalError, match=r"file:7: a step has characters that the backbone's tokenizer doesn't know"):
+        encode([EXAMPLE, foreign, foreign], makers.tokenizer(), "prm", "\n")
+
+
 def test_an_orm_learns_the_outcome_at_the_last_token_only() -> None:
     (encoded,) = encode([EXAMPLE], makers.tokenizer(), "orm", "\n")
     targets = collate([encoded]).targets[0]
