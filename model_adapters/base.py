@@ -28,13 +28,16 @@ from tts_eval.model_adapters.arguments import (
 from tts_eval.model_adapters.engines import base_class, build_base, build_engine
 from tts_eval.model_adapters.files import claim_cache, open_journal, output_folder
 from tts_eval.model_adapters.records import Question, answer_of, question_of, questions_of, record_of
-from tts_eval.model_adapters.verifiers import build_verifier, verifier_identity
+from tts_eval.model_adapters.verifiers import build_verifier, cache_bytes, verifier_identity
 from tts_eval.scheduler import Scheduler
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
 from tts_eval.types import Decoding, Search, Usage
 
 
 _DEFAULTS = Decoding()
+
+_SAMPLES_IN_FLIGHT = 1024
+"""Enough to keep an engine's batch full while others of them wait for the verifier."""
 
 
 class SearchLM(LM):
@@ -43,6 +46,7 @@ class SearchLM(LM):
     Attributes:
         NAME: The strategy's name in journals.
         ARGUMENTS: What it takes from `--model_args`; everything else is the base model's.
+        PARAMETERS: Those of them that decide the candidates and aren't named elsewhere in a journal.
     """
 
     NAME: ClassVar[str]
@@ -60,7 +64,9 @@ class SearchLM(LM):
         "selection": Argument(one_of(*SELECTIONS), None),
         "answer_fallback": Argument(one_of("answer_is", "last_number"), None),
         "journal": Argument(text, None),
+        "cache_gb": Argument(number(0), None),
     }
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("temperature", "step_delimiter", "answer_fallback")
 
     def __init__(self, model_args: Mapping[str, Any], additional: Mapping[str, Any] | None = None):
         """Makes the base model.
@@ -109,11 +115,10 @@ class SearchLM(LM):
 
     def identity(self) -> dict[str, Any]:
         """What decides the candidates of a run: two runs that differ in it may not share a journal or a cache."""
-        parameters = ("temperature", "step_delimiter", "answer_fallback")
         identity = {
             "model": {"base": self._base_name, **self._base_arguments},
             "verifier": verifier_identity(self.arguments),
-            "strategy": {"name": self.NAME, **{name: self.arguments[name] for name in parameters}},
+            "strategy": {"name": self.NAME, **{name: self.arguments[name] for name in self.PARAMETERS}},
             "budget": self.arguments["budget"],
             "seed": self.arguments["seed"],
         }
@@ -159,8 +164,9 @@ class SearchLM(LM):
         self, questions: list[Question], done: int, disable_tqdm: bool
     ) -> Iterator[tuple[Question, Record]]:
         """Runs a search for each question; yields them as they are done."""
-        decoding = Decoding(*(self.arguments[name] for name in ("temperature", "seed", "step_delimiter")))
-        engine = build_engine(self._base_name, self._base, decoding, self._max_rows)
+        names = ("temperature", "seed", "step_delimiter", "max_step_tokens")
+        decoding = Decoding(**{name: self.arguments[name] for name in names if name in self.arguments})
+        engine = build_engine(self._base_name, self._base, decoding, self._max_rows, cache_bytes(self.arguments))
         for question in questions:
             engine.check(question.problem)
         by_problem = {id(question.problem): question for question in questions}
@@ -173,7 +179,8 @@ class SearchLM(LM):
         )
         with bar:
             searches = ((question.problem, self.search()) for question in questions)
-            for finished in Scheduler(engine, self._verifier).run(searches):
+            in_flight = min(256, max(8, _SAMPLES_IN_FLIGHT // self.arguments["budget"]))
+            for finished in Scheduler(engine, self._verifier, in_flight=in_flight).run(searches):
                 if engine.tokens_written is not None:
                     bar.set_postfix_str(f"{engine.tokens_written:,} tokens")
                 if finished is not None:

@@ -78,7 +78,9 @@ def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str,
         ) from error
 
 
-def build_engine(name: str, base: LM, decoding: Decoding, max_rows: int | None) -> Engine:
+def build_engine(
+    name: str, base: LM, decoding: Decoding, max_rows: int | None, kept_bytes: int | None = None
+) -> Engine:
     """Makes the engine that suits a base model: token ids where its model is at hand, text otherwise.
 
     Args:
@@ -86,10 +88,11 @@ def build_engine(name: str, base: LM, decoding: Decoding, max_rows: int | None) 
         base: The base model.
         decoding: How the run samples.
         max_rows: Most samples in one batch; None leaves it to the engine.
+        kept_bytes: Memory for prefixes that a search may go on from; None leaves it to the engine.
     """
     if name in HF_BASES and base.backend == "causal":
         try:
-            return _hf_engine(base, decoding, max_rows)
+            return _hf_engine(base, decoding, max_rows, kept_bytes)
         except TtsEvalError as error:
             log.warning("tts-eval: %s; it is sampled through lm-eval instead, with randomness that isn't keyed", error)
     from tts_eval.engines.text import TextEngine
@@ -118,7 +121,7 @@ def build_engine(name: str, base: LM, decoding: Decoding, max_rows: int | None) 
     )
 
 
-def _hf_engine(base: Any, decoding: Decoding, max_rows: int | None) -> Engine:
+def _hf_engine(base: Any, decoding: Decoding, max_rows: int | None, kept_bytes: int | None) -> Engine:
     from tts_eval.engines.hf import HFEngine
 
     generation = base.model.generation_config
@@ -132,6 +135,7 @@ def _hf_engine(base: Any, decoding: Decoding, max_rows: int | None) -> Engine:
         context=base.max_length,
         decoding=decoding,
         max_rows=max_rows,
+        kept_bytes=kept_bytes,
     )
 
 

@@ -32,7 +32,14 @@ def build_verifier(arguments: Mapping[str, Any]) -> Verifier | None:
         reference=None if reference is None else resolve(reference),
         noise=arguments["noise"],
         seed=arguments["seed"],
+        cache_bytes=cache_bytes(arguments),
     )
+
+
+def cache_bytes(arguments: Mapping[str, Any]) -> int | None:
+    """What `cache_gb=` leaves the policy, and as much the verifier, to keep of prefixes between two steps."""
+    gigabytes = arguments["cache_gb"]
+    return None if gigabytes is None else int(gigabytes * 1e9)
 
 
 def verifier_identity(arguments: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -120,7 +120,7 @@ records = st.builds(
     budget=st.integers(1, 9),
     seed=st.integers(),
     candidates=st.lists(candidates(), min_size=1, max_size=3).map(tuple),
-    usage=st.builds(Usage, *[count] * 7, st.none() | number),
+    usage=st.builds(Usage, *[count] * 8, *[st.none() | number] * 3),
     gold=st.none() | st.text(),
     level=json_value,
     prompt_hash=st.none() | st.text(),

@@ -20,6 +20,10 @@ from tts_eval.types import TtsEvalError
 
 ADAPTERS = {
     "tts-best-of-n": "tts_eval.model_adapters.best_of_n:BestOfN",
+    "tts-beam": "tts_eval.model_adapters.step_search:Beam",
+    "tts-lookahead": "tts_eval.model_adapters.step_search:Lookahead",
+    "tts-dvts": "tts_eval.model_adapters.step_search:Dvts",
+    "tts-rebase": "tts_eval.model_adapters.step_search:Rebase",
     "tts-replay": "tts_eval.model_adapters.replay:Replay",
 }
 """lm-eval model name -> where its class is. Strings, so that naming an adapter imports nothing."""

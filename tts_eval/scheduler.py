@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from tts_eval.types import Engine, Prefix, Problem, Sample, Score, TtsEvalError, Usage, Verifier
@@ -19,12 +20,24 @@ class Counted(Protocol):
 _Found = TypeVar("_Found", bound=Counted)
 
 
+_SCORED_TOGETHER = 64
+"""Prefixes that are worth a verifier's pass while the engine has other work."""
+
+
 @dataclass(slots=True, eq=False)
 class _Running(Generic[_Found]):
     problem: Problem
     search: Generator[Sample | Score, Any, _Found]
     usage: Usage = field(default_factory=Usage)
+    sampling: Sample | None = None
     to_score: tuple[Prefix, ...] = ()
+    other_seconds: float = 0.0  # neither engine nor verifier; apart from `usage`, since adding ledgers is slow
+
+
+class Watcher(Protocol):
+    """Gets to see every reply that a search gets."""
+
+    def __call__(self, problem: Problem, request: Sample | Score, reply: Any) -> None: ...  # noqa: D102
 
 
 class Scheduler:
@@ -35,12 +48,21 @@ class Scheduler:
         verifier: Answers `Score` requests; None where no search makes any.
         in_flight: Most problems in progress at a time: enough to fill the engine's batch, few enough that results come
             steadily.
+        watcher: Is told of all that happens, for transcripts.
     """
 
-    def __init__(self, engine: Engine, verifier: Verifier | None = None, *, in_flight: int = 256):
+    def __init__(
+        self,
+        engine: Engine,
+        verifier: Verifier | None = None,
+        *,
+        in_flight: int = 256,
+        watcher: Watcher | None = None,
+    ):
         self._engine = engine
         self._verifier = verifier
         self._in_flight = in_flight
+        self._watcher = watcher
 
     def run(
         self, searches: Iterable[tuple[Problem, Generator[Sample | Score, Any, _Found]]]
@@ -62,6 +84,7 @@ class Scheduler:
         ticket = 0
         exhausted = False
         while running or not exhausted:
+            started, in_models = time.monotonic(), 0.0
             while len(running) < self._in_flight and not exhausted:
                 item = next(waiting, None)
                 if item is None:
@@ -71,10 +94,19 @@ class Scheduler:
                 yield from self._resume(ticket, running, None)
                 ticket += 1
             yield None
-            for answered, reply, cost in self._engine.poll():
-                running[answered].usage += cost
-                yield from self._resume(answered, running, reply)
-            yield from self._score(running)
+            polled = time.monotonic()
+            answers = self._engine.poll()
+            in_models += time.monotonic() - polled
+            for answered, reply, cost in answers:
+                yield from self._sampled(answered, running, reply, cost)
+            scoring = time.monotonic()
+            scored = list(self._score(running))
+            in_models += time.monotonic() - scoring
+            for asked, scores in scored:
+                yield from self._resume(asked, running, scores)
+            share = (time.monotonic() - started - in_models) / max(1, len(running))
+            for state in running.values():
+                state.other_seconds += share
 
     def _resume(
         self, ticket: int, running: dict[int, _Running[_Found]], reply: object
@@ -85,28 +117,51 @@ class Scheduler:
             request = state.search.send(reply)
         except StopIteration as done:
             del running[ticket]
+            self._engine.release(ticket)
             outcome: _Found = done.value
-            yield state.problem, outcome, state.usage + Usage(generations=outcome.generations)
+            rest = Usage(generations=outcome.generations, seconds=state.other_seconds)
+            yield state.problem, outcome, state.usage + rest
             return
         if isinstance(request, Sample):
+            state.sampling = request
             self._engine.submit(ticket, state.problem, request)
         else:
             state.to_score = request.prefixes
 
-    def _score(self, running: dict[int, _Running[_Found]]) -> Iterator[tuple[Problem, _Found, Usage]]:
-        """Lets the verifier read what all searches are waiting for, in one go."""
+    def _sampled(
+        self, ticket: int, running: dict[int, _Running[_Found]], reply: tuple[Prefix, ...], cost: Usage
+    ) -> Iterator[tuple[Problem, _Found, Usage]]:
+        """Hands the engine's reply to a search."""
+        state = running[ticket]
+        request, state.sampling = state.sampling, None
+        assert request is not None
+        thrown_away = cost.decode_tokens if request.lookahead else 0
+        state.usage += replace(cost, lookahead_tokens=thrown_away, engine_seconds=cost.seconds)
+        if self._watcher:
+            self._watcher(state.problem, request, reply)
+        return self._resume(ticket, running, reply)
+
+    def _score(self, running: Mapping[int, _Running[_Found]]) -> Iterator[tuple[int, tuple[tuple[float, ...], ...]]]:
+        """Lets the verifier read what searches are waiting for, in one go: many, or all if nothing else is under way.
+
+        Yields:
+            The tickets of those searches, and the replies for them.
+        """
         waiting = {ticket: state for ticket, state in running.items() if state.to_score}
-        if not waiting:
+        items = [(state.problem, prefix) for state in waiting.values() for prefix in state.to_score]
+        if not items or (len(items) < _SCORED_TOGETHER and any(state.sampling for state in running.values())):
             return
         if self._verifier is None:
             raise TtsEvalError("this search scores its solutions, but has no verifier: give verifier= in --model_args")
-        items = [(state.problem, prefix) for state in waiting.values() for prefix in state.to_score]
         scores = iter(self._verifier.score(items))
         for ticket, state in waiting.items():
             reply = []
             for _ in state.to_score:
                 step_scores, cost = next(scores)
-                state.usage += cost
+                reused, seconds = cost.reused_tokens, cost.seconds
+                state.usage += replace(cost, verifier_reused_tokens=reused, verifier_seconds=seconds)
                 reply.append(step_scores)
+            if self._watcher:
+                self._watcher(state.problem, Score(state.to_score), tuple(reply))
             state.to_score = ()
-            yield from self._resume(ticket, running, tuple(reply))
+            yield ticket, tuple(reply)

@@ -85,21 +85,30 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Ask the policy to extend each prefix `n` times.
+    """Ask the policy to extend prefixes.
 
-    The reply is a `tuple[Prefix, ...]` of `len(prefixes) * n` extensions, those of the first prefix first.
+    The reply is a `tuple[Prefix, ...]` of all extensions, those of the first prefix first.
 
     Attributes:
         prefixes: Unfinished prefixes of one problem.
-        n: Independent extensions of each.
+        n: How many independent extensions: of each, or for each prefix its own number, at least 1.
         until: Extend to the end of the solution, or only to the end of the next step.
         temperature: 0 is greedy; None takes the run's temperature.
+        alive: Further prefixes that a later request may extend; an engine may forget all that it knows of others.
+        lookahead: Whether the extensions are only scored and thrown away; the ledger counts their tokens apart.
     """
 
     prefixes: tuple[Prefix, ...]
-    n: int
+    n: int | tuple[int, ...]
     until: Literal["step", "end"]
     temperature: float | None = None
+    alive: tuple[Prefix, ...] = ()
+    lookahead: bool = False
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many extensions of each prefix."""
+        return (self.n,) * len(self.prefixes) if isinstance(self.n, int) else self.n
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +168,10 @@ class Usage:
         probe_tokens: Those of `decode_tokens` spent on estimating difficulty.
         reused_tokens: Prompt and prefix tokens, of policy and verifier, served from a cache instead of being read
             again.
+        verifier_reused_tokens: Those of `reused_tokens` that the verifier would have read.
         seconds: Wall-clock seconds, shared out among the problems that were computed together.
+        engine_seconds: Those of `seconds` in which the policy was at work.
+        verifier_seconds: Those in which the verifier was. The rest went into search, scheduling and bookkeeping.
     """
 
     generations: int | None = 0
@@ -169,7 +181,10 @@ class Usage:
     lookahead_tokens: int | None = 0
     probe_tokens: int | None = 0
     reused_tokens: int | None = 0
+    verifier_reused_tokens: int | None = 0
     seconds: float | None = 0.0
+    engine_seconds: float | None = 0.0
+    verifier_seconds: float | None = 0.0
 
     def __add__(self, other: Usage) -> Usage:
         """Adds two ledgers, column by column."""
@@ -220,7 +235,13 @@ class Engine(Protocol):
         """
 
     def poll(self) -> Iterable[tuple[int, tuple[Prefix, ...], Usage]]:
-        """Works for a moment and returns what has been answered meanwhile: (ticket, reply, cost)."""
+        """Works for a moment and returns what has been answered meanwhile: (ticket, reply, cost).
+
+        A cost holds the time that the reply took in `seconds`.
+        """
+
+    def release(self, ticket: int) -> None:
+        """Says that no further request will come under a ticket: what is kept for it may be forgotten."""
 
 
 class Verifier(Protocol):

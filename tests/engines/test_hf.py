@@ -84,7 +84,9 @@ def test_steps_continue_from_a_prefix_and_end_after_the_delimiter() -> None:
         assert prefix.steps[: len(parent.steps)] == parent.steps and len(prefix.steps) == len(parent.steps) + 1
         new = naive_tokens(MODEL, p.prompt + decode(parent.tokens), p.uid, prefix.path, decoding, 12)[0]
         assert list(prefix.tokens[parent.token_count :]) == new[: prefix.token_count - parent.token_count]
-    assert cost.prefill_tokens == sum(len(p.prompt) + prefix.token_count for prefix in going)
+    # What was written here is not read again, but for the last token of each prefix, which nobody has read yet.
+    assert cost.prefill_tokens == len(going)
+    assert cost.reused_tokens == sum(2 * (len(p.prompt) + prefix.token_count) - 1 for prefix in going)
 
 
 def test_a_delimiter_before_anything_else_is_no_step() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -79,6 +80,7 @@ class Policy:
         self.waiting: list[tuple[int, Problem, Sample]] = []
 
     def check(self, problem: Problem) -> None: ...
+    def release(self, ticket: int) -> None: ...
 
     def submit(self, ticket: int, problem: Problem, request: Sample) -> None:
         self.waiting.append((ticket, problem, request))
@@ -111,6 +113,7 @@ def labels(in_flight: int, seed: int) -> dict[str, object]:
     for finished in Scheduler(Policy(seed), in_flight=in_flight).run(searches):
         if finished is not None:
             problem, outcome, usage = finished
+            usage = replace(usage, seconds=0.0)
             found[problem.uid] = label_problem(
                 problem, "1", outcome, usage, prompt_tokens=6, extract=lambda text: text[-1], grade=equal
             )

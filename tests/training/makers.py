@@ -29,7 +29,7 @@ def tokenizer(alphabet: tuple[str, ...] = tuple(ALPHABET)) -> PreTrainedTokenize
     return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", clean_up_tokenization_spaces=False)
 
 
-def policy(context: int = 128) -> LlamaForCausalLM:
+def policy(context: int = 128, *, tie_word_embeddings: bool = False) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(ALPHABET),
@@ -43,6 +43,7 @@ def policy(context: int = 128) -> LlamaForCausalLM:
         pad_token_id=None,
         bos_token_id=None,
         eos_token_id=None,
+        tie_word_embeddings=tie_word_embeddings,
     )
     return LlamaForCausalLM(config)
 

@@ -7,13 +7,12 @@ from dataclasses import replace
 from itertools import islice
 
 import makers
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_eval.training.batches import collate, encode, endless_batches, labelled, labelled_tokens, pieces
+from tts_eval.training.batches import collate, encode, endless_batches, labelled, pieces
 from tts_eval.training.data import TrainingExample
 from tts_eval.training.loop import soft_cross_entropy
 from tts_eval.types import TtsEvalError
@@ -58,27 +57,24 @@ def test_an_orm_learns_the_outcome_at_the_last_token_only() -> None:
     assert targets[10] == 1.0 and targets.isnan().sum() == len(targets) - 1
 
 
-def test_token_labels_cover_each_step_whole_and_nothing_of_the_prompt() -> None:
-    prm, orm = (encode([EXAMPLE], makers.tokenizer(), kind, "\n")[0] for kind in ("prm", "orm"))
-    nan = math.nan
-    expected = [nan] * 3 + [0.25] * 3 + [nan] * 2 + [0.75] * 3
-    np.testing.assert_array_equal(collate([prm]).token_targets[0].numpy(), np.float32(expected))
-    np.testing.assert_array_equal(collate([orm]).token_targets[0].numpy(), np.float32([nan] * 3 + [1.0] * 8))
-    assert (labelled_tokens([prm]), labelled_tokens([orm])) == (6, 8)
+def test_a_batch_tells_the_solution_from_the_prompt_and_from_padding() -> None:
+    both = [EXAMPLE, replace(EXAMPLE, prompt="33?\n", steps=("ab\n",), labels=(1.0,))]
+    batch = collate(encode(both, makers.tokenizer(), "prm", "\n"))
+    assert batch.solution.tolist() == [[0] * 3 + [1] * 8, [0] * 4 + [1] * 3 + [0] * 4]
 
 
 def test_labels_end_before_the_solution_does() -> None:
     (encoded,) = encode([replace(EXAMPLE, labels=(0.5, 0.5, None))], makers.tokenizer(), "prm", "\n")
     batch = collate([encoded])
-    assert batch.token_targets.shape == batch.ids.shape == (1, 11)
-    assert (~batch.token_targets.isnan()).sum() == 5
+    assert batch.targets.shape == batch.ids.shape == (1, 11)
+    assert (~batch.targets.isnan()).sum() == 2
 
 
 def test_padding_has_no_label_and_no_mask() -> None:
     short = replace(EXAMPLE, steps=("a",), labels=(0.5,))
     batch = collate(encode([short, EXAMPLE], makers.tokenizer(), "prm", "\n"))
     assert batch.mask.sum(1).tolist() == [5, 11]
-    assert batch.targets[0, 5:].isnan().all() and batch.token_targets[0, 5:].isnan().all()
+    assert batch.targets[0, 5:].isnan().all() and not batch.solution[0, 5:].any()
 
 
 def test_what_has_no_label_of_the_kind_is_left_out() -> None:

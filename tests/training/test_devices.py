@@ -20,7 +20,7 @@ ACCELERATE = str(Path(sys.executable).with_name("accelerate"))
 
 def test_two_devices_take_the_same_steps_as_one(tmp_path: Path) -> None:
     config = makers.config(tmp_path)
-    options = "--batch_size 33 --learning_rate 3e-3 --max_steps 3 --dropout 0 --token_labels 0.5 --eval_every 2"
+    options = "--batch_size 33 --learning_rate 3e-3 --max_steps 3 --dropout 0 --eval_every 2"
     train = ["train", "prm", "--backbone", config.backbone, "--data", str(config.data[0]), *options.split(), "--output"]
     assert main([*train, str(tmp_path / "one")]) == 0
     launch = "launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"

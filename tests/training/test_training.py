@@ -147,7 +147,7 @@ def test_a_batch_may_be_cut_into_pieces(tmp_path: Path) -> None:
         for solution in row["solutions"][::2]:
             solution.update(steps=solution["steps"][:1], labels=solution["labels"][:1])
     data = (makers.write(tmp_path / "l.jsonl", rows),)
-    config = makers.config(tmp_path, data=data, max_steps=3, dropout=0.0, token_labels=0.5)
+    config = makers.config(tmp_path, data=data, max_steps=3, dropout=0.0)
     train_verifier(config)
     pieces = replace(config, output=tmp_path / "pieces", batch_tokens=40)
     train_verifier(pieces)
@@ -155,12 +155,38 @@ def test_a_batch_may_be_cut_into_pieces(tmp_path: Path) -> None:
     assert all(torch.allclose(whole[key], cut[key], atol=1e-4) for key in whole)
 
 
-def test_token_labels_change_what_is_learnt_but_not_what_is_reported(tmp_path: Path) -> None:
-    config = makers.config(tmp_path, max_steps=1)
-    plain = train_verifier(config)
-    weighted = train_verifier(replace(config, output=tmp_path / "weighted", token_labels=1.0))
-    assert plain.curve[0].train_loss == weighted.curve[0].train_loss
-    assert not same(plain.output, weighted.output)
+def test_a_likelihood_needs_an_output_layer_that_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(TtsEvalError, match="tie_word_embeddings"):
+        train_verifier(makers.config(tmp_path, likelihood=True))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_score_with_likelihood_is_that_of_a_separate_computation(tmp_path: Path, optimizer: str) -> None:
+    policy = makers.policy(tie_word_embeddings=True)
+    config = makers.config(tmp_path, likelihood=True, max_steps=4, optimizer=optimizer)
+    train_verifier(config, (policy, makers.tokenizer()))
+    weight = json.loads((config.output / "config.json").read_text())["tts_eval"]["likelihood"]
+    assert weight not in (0.0, 0.1)  # learnt
+    classifier = AutoModelForTokenClassification.from_pretrained(config.output).eval()
+    trunk = makers.policy(tie_word_embeddings=True)
+    trunk.model.load_state_dict(classifier.base_model.state_dict())
+    trunk.eval()
+    problem, steps = Problem("p", "3?\n", (), 20), ("abc\n", "dxe\n", "fgh")
+    ids = torch.tensor([makers.tokenizer()("3?\nabc\ndxe\nfgh\n")["input_ids"]])
+    with torch.no_grad():
+        logits = classifier(input_ids=ids).logits[0, :, 0]
+        logprobs = trunk(input_ids=ids).logits[0].log_softmax(-1)
+    own = [float(logprobs[i - 1, ids[0, i]]) for i in range(ids.shape[1])]
+    expected = [float(torch.sigmoid(logits[end] + weight * sum(own[3 : end + 1]))) for end in (6, 10, 14)]
+    whole, cut = (Prefix(steps=steps[:count]) for count in (3, 2))
+    verifier = load_verifier(str(config.output))
+    ((scores, _),) = verifier.score([(problem, whole)])
+    assert scores == pytest.approx(expected, abs=1e-5)
+    pieces = load_verifier(str(config.output))
+    pieces.score([(problem, cut)])
+    ((extended, cost),) = pieces.score([(problem, whole)])
+    assert extended == pytest.approx(expected, abs=1e-4)
+    assert cost.verifier_tokens == 4 + 1  # the new tokens, and the one before them for the first one's probability
 
 
 def test_a_policy_in_memory_is_as_good_as_one_on_disk(tmp_path: Path) -> None:

@@ -138,6 +138,8 @@ class Scripted:
 
     tokens_written = None
 
+    def release(self, ticket: int) -> None: ...
+
     def check(self, problem: Problem) -> None:
         if "too long" in problem.prompt:
             raise TtsEvalError("the prompt is too long")

@@ -18,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, nargs="+", type=Path, metavar="FILE", help="label files, PRM800K or Math-Shepherd")
     add("--output", required=True, type=Path, metavar="FOLDER", help="the verifier, its curve and its card")
     add("--resume", action="store_true", help="go on with an interrupted run")
+    add("--likelihood", action="store_true", help="add the model's own likelihood of the solution to the head's logit")
     add("--any_tokenizer", action="store_true", help="take labels of a policy with another tokenizer")
     for name, kind, text in (
         ("epochs", positive, "most passes over the data; 2"),
@@ -30,7 +31,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("eval_every", positive, "steps between evaluations; a tenth of an epoch"),
         ("patience", positive, "evaluations without a lower validation loss before it ends; 3"),
         ("max_steps", positive, "most steps; no limit"),
-        ("token_labels", float, "weight of a second loss on every token of a step; 0"),
         ("seed", int, "decides the head, the order of the data and dropout; 0"),
         ("step_delimiter", unescaped, "what ends a step; that of the label files, else a blank line"),
         ("prompt", unescaped, "prompt of published rows, with {{problem}}; that of our tasks"),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from tts_eval.engines.rows import LayerKV, RowCache
+from tts_eval.engines.rows import RowCache
 from tts_eval.types import TtsEvalError
 
 
@@ -24,7 +24,7 @@ def row_cache(model: Any) -> RowCache:
     return RowCache(config, additive=config._attn_implementation == "eager", least_rows=_least_rows(model))
 
 
-def read_sequence(model: Any, ids: list[int]) -> tuple[list[LayerKV], torch.Tensor]:
+def read_sequence(model: Any, ids: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Runs the model over one sequence.
 
     Args:
@@ -32,13 +32,17 @@ def read_sequence(model: Any, ids: list[int]) -> tuple[list[LayerKV], torch.Tens
         ids: At least one token.
 
     Returns:
-        Keys and values, layer by layer, and the logits of the next token, [1, vocabulary].
+        Keys and values, [2 x layers, heads, tokens, dim], and the logits of the next token, [1, vocabulary].
+
+    Raises:
+        RuntimeError: If its layers' keys and values are not of one shape.
     """
     # All of it is kept, also in layers with a sliding window: the rows' masks see to those.
     cache = Cache(layer_class_to_replicate=DynamicLayer)
     inputs = torch.tensor([ids], device=model.device)  # [1, tokens]
     output = model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return [(layer.keys[0], layer.values[0]) for layer in cache.layers], output.logits[:, -1]
+    kv = [states[0].to(model.device) for layer in cache.layers for states in (layer.keys, layer.values)]
+    return torch.stack(kv), output.logits[:, -1]
 
 
 @torch.inference_mode()
@@ -59,7 +63,7 @@ def require_exact_rows(model: Any, context: int) -> None:
     try:
         cache = row_cache(model)
         for *ids, _ in sequences:
-            cache.join(read_sequence(model, ids)[0], 1)
+            cache.join([read_sequence(model, ids)[0]], 1)
         inputs = cache.begin_step([ids[-1] for ids in sequences], model.device)
         found = model(**inputs).logits[:2, -1]
         expected = torch.cat([read_sequence(model, ids)[1] for ids in sequences])

@@ -1,7 +1,8 @@
 """A policy on a transformers model: continuous batching over rows, token ids in and out.
 
-Each prompt is read once and shared by all its samples; a row that ends leaves the batch at once and the next one joins;
-every row's randomness is its own. Models whose attention can't take such batches are refused (`engines.exact`).
+Each prompt is read once and shared by all its samples, and a prefix that was written here isn't read again while it
+lives; a row that ends leaves the batch at once and the next one joins; every row's randomness is its own. Models whose
+attention can't take such batches are refused (`engines.exact`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import numpy as np
 import torch
 
 from tts_eval.engines.exact import read_sequence, require_exact_rows, row_cache
+from tts_eval.engines.kept import KeptPrefixes, Node
 from tts_eval.engines.memory import free_bytes, is_out_of_memory, row_bytes
-from tts_eval.engines.rows import LayerKV, RowCache
+from tts_eval.engines.rows import RowCache
 from tts_eval.engines.sampling import draw, keyed_generator
 from tts_eval.engines.stops import Decode, StopFinder, split_steps
 from tts_eval.engines.tokens import step_ends
@@ -26,7 +28,8 @@ from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalErr
 
 
 _POLL_SECONDS = 1.0
-_MEMORY_SHARE = 0.5  # of what is free at the start: the rest is for activations, growing blocks and everybody else
+_ROWS_SHARE = 0.3  # of the memory that is free at the start; twice that while the cache of the rows grows
+_KEPT_SHARE = 0.2  # of it, for prefixes between two steps; the rest is for activations and everybody else
 _MOST_ROWS = 256  # beyond that a batch gains little
 
 
@@ -45,15 +48,27 @@ class _Job:
 
 @dataclass(slots=True, eq=False)
 class _Stem:
-    """A prefix of a job, to be read once and forked into the rows that are still waiting."""
+    """A prefix of a job, to be read once and forked into the rows that are still waiting.
+
+    Attributes:
+        job: The job.
+        prefix: The prefix.
+        ids: Prompt and prefix.
+        first: Index of its first extension in the job's reply.
+        waiting: Which extensions have yet to start.
+        before: Keys and values of all its tokens but the last; None until they have been read.
+        kv: Those of all its tokens, and
+        logits: of the next token, [1, vocabulary]; None until the last has been read.
+    """
 
     job: _Job
-    index: int
     prefix: Prefix
     ids: list[int]
+    first: int
     waiting: deque[int]
-    kv: list[LayerKV] | None = None
-    logits: torch.Tensor | None = None  # [1, vocabulary]
+    before: Node | None = None
+    kv: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +118,7 @@ class HFEngine:
         context: Longest sequence, in tokens, that the model takes.
         decoding: Temperature, seed, step delimiter and step length of the run.
         max_rows: Most rows in one batch; None chooses by the memory that is free.
+        kept_bytes: Memory for prefixes that a search may go on from; None takes a fifth of what is free.
 
     Raises:
         TtsEvalError: If the model can't be batched like this.
@@ -119,6 +135,7 @@ class HFEngine:
         context: int,
         decoding: Decoding,
         max_rows: int | None = None,
+        kept_bytes: int | None = None,
     ):
         self._model = model
         self._encode = encode
@@ -128,7 +145,9 @@ class HFEngine:
         self._context = context
         self._decoding = decoding
         self._max_rows = max_rows
-        self._memory = _MEMORY_SHARE * free_bytes(model.device)
+        free = free_bytes(model.device)
+        self._memory = _ROWS_SHARE * free
+        self._kept = KeptPrefixes(_KEPT_SHARE * free if kept_bytes is None else kept_bytes)
         self._stems: deque[_Stem] = deque()
         self._finders: dict[tuple[str, ...], StopFinder] = {}
         self._answered: list[_Job] = []
@@ -156,10 +175,20 @@ class HFEngine:
     def submit(self, ticket: int, problem: Problem, request: Sample) -> None:
         """See `Engine.submit`."""
         temperature = self._decoding.temperature if request.temperature is None else request.temperature
-        job = _Job(ticket, problem, request, temperature, [None] * (len(request.prefixes) * request.n))
+        counts = request.counts
+        job = _Job(ticket, problem, request, temperature, [None] * sum(counts))
         prompt = self._encode(problem.prompt)
-        for index, prefix in enumerate(request.prefixes):
-            self._stems.append(_Stem(job, index, prefix, [*prompt, *prefix.tokens], deque(range(request.n))))
+        self._kept.retain(ticket, (prefix.tokens for prefix in (*request.prefixes, *request.alive)))
+        first = 0
+        for prefix, count in zip(request.prefixes, counts, strict=True):
+            before = self._kept.find(ticket, prefix.tokens)
+            ids = [*prompt, *prefix.tokens]
+            self._stems.append(_Stem(job, prefix, ids, first, deque(range(count)), before))
+            first += count
+
+    def release(self, ticket: int) -> None:
+        """See `Engine.release`."""
+        self._kept.drop(ticket)
 
     @torch.inference_mode()
     def poll(self) -> list[tuple[int, tuple[Prefix, ...], Usage]]:
@@ -169,17 +198,17 @@ class HFEngine:
             started = time.monotonic()
             try:
                 self._admit(deadline)
-                together = list(self._batch.rows)
+                jobs = [row.stem.job for row in self._batch.rows]
                 self._sample()
-                self._forward()
+                jobs += self._forward()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self._shrink(error)
                 continue
-            share = (time.monotonic() - started) / len(together)
-            for row in together:
-                row.stem.job.seconds += share
+            share = (time.monotonic() - started) / len(jobs)
+            for job in jobs:
+                job.seconds += share
         answered, self._answered = self._answered, []
         return [
             (job.ticket, tuple(reply for reply in job.replies if reply), job.usage + Usage(seconds=job.seconds))
@@ -188,23 +217,36 @@ class HFEngine:
 
     def _admit(self, deadline: float) -> None:
         """Starts waiting extensions oldest first, while there is room and time to read prompts."""
+        logits = [self._batch.logits]
         while self._stems and (time.monotonic() < deadline or not self._batch.rows):
             stem = self._stems[0]
             room = self._room(stem)
-            if room <= 0:
-                return
-            if stem.kv is None or stem.logits is None:
-                stem.kv, stem.logits = read_sequence(self._model, stem.ids)
-                reused = (len(stem.waiting) - 1) * len(stem.ids)
-                stem.job.usage += Usage(prefill_tokens=len(stem.ids), reused_tokens=reused)
+            if room <= 0 or (stem.kv is None and stem.before is not None):
+                break  # the latter's last token is read with the next step of all others
+            if stem.kv is None:
+                self._read(stem)
+            assert stem.kv is not None and stem.logits is not None
             count = min(room, len(stem.waiting))
             self._batch.size = len(self._batch.rows) + count
-            self._batch.cache.join(stem.kv, count)
-            self._batch.logits = torch.cat([self._batch.logits, stem.logits.expand(count, -1)])
+            self._batch.cache.join([stem.kv], count)
+            logits.append(stem.logits.expand(count, -1))
             self._batch.rows += [self._row(stem, stem.waiting.popleft()) for _ in range(count)]
             if not stem.waiting:
                 self._stems.popleft()
                 stem.kv = stem.logits = None
+        self._batch.logits = torch.cat(logits)
+
+    def _read(self, stem: _Stem) -> None:
+        """Reads all of a stem."""
+        stem.kv, stem.logits = read_sequence(self._model, stem.ids)
+        self._charge(stem, len(stem.ids))
+        if stem.job.request.until == "step":
+            stem.before = self._kept.node(None, stem.kv[:, :, :-1])
+
+    @staticmethod
+    def _charge(stem: _Stem, read: int) -> None:
+        whole = len(stem.waiting) * len(stem.ids)
+        stem.job.usage += Usage(prefill_tokens=read, reused_tokens=whole - read)
 
     def _room(self, stem: _Stem) -> int:
         """How many more rows like the stem's fit in the batch; at least one in an empty batch."""
@@ -230,6 +272,18 @@ class HFEngine:
         special = frozenset(self._special_tokens[string] for string in strings if string in self._special_tokens)
         return _Row(stem, child, random, self._finder(strings), special, self._token_limit(stem))
 
+    def _scouts(self) -> list[_Stem]:
+        """The oldest stems of which only the last token is unread, no more than have room for their rows."""
+        scouts = []
+        rows = len(self._batch.rows)
+        for stem in self._stems:
+            if rows and rows + len(stem.waiting) > len(self._batch.rows) + self._room(stem):
+                break
+            rows += len(stem.waiting)
+            if stem.kv is None and stem.before is not None:
+                scouts.append(stem)
+        return scouts
+
     def _finder(self, strings: tuple[str, ...]) -> StopFinder:
         if strings not in self._finders:
             self._finders[strings] = StopFinder(self._decode, strings)
@@ -237,6 +291,8 @@ class HFEngine:
 
     def _sample(self) -> None:
         """Draws a token for every row and lets the rows that end leave."""
+        if not self._batch.rows:
+            return
         temperatures = torch.tensor([row.stem.job.temperature for row in self._batch.rows], dtype=torch.float64)
         uniforms = torch.tensor([row.random.random() for row in self._batch.rows], dtype=torch.float64)
         # Apple's GPUs have no float64.
@@ -284,9 +340,12 @@ class HFEngine:
         """Takes a row out of the batch, its place going to the last one."""
         batch = self._batch
         row = batch.rows[index]
-        job = row.stem.job
-        job.replies[row.stem.index * job.request.n + row.child] = reply
+        stem, job = row.stem, row.stem.job
+        job.replies[stem.first + row.child] = reply
         job.usage += Usage(decode_tokens=len(row.tokens))
+        if reply.finish is None and self._kept.find(job.ticket, reply.tokens) is None:
+            kv = batch.cache.take(index, len(stem.ids) - 1)
+            self._kept.keep(job.ticket, reply.tokens, self._kept.node(stem.before, kv))
         batch.cache.leave(index)
         batch.rows[index], batch.last_tokens[index] = batch.rows[-1], batch.last_tokens[-1]
         batch.rows.pop()
@@ -295,15 +354,29 @@ class HFEngine:
         if all(reply is not None for reply in job.replies):
             self._answered.append(job)
 
-    def _forward(self) -> None:
-        """Reads every row's last token, which gives the logits of its next."""
-        if not self._batch.rows:
+    def _forward(self) -> list[_Job]:
+        """Reads every row's last token, which gives the logits of its next, and the last token of new stems.
+
+        Returns:
+            The jobs of these stems.
+        """
+        batch, scouts = self._batch, self._scouts()
+        if not batch.rows and not scouts:
             self._batch = self._empty_batch()
-            return
-        inputs = self._batch.cache.begin_step(self._batch.last_tokens, self._model.device)
-        logits = self._model(**inputs).logits  # [rows and some to spare, 1, vocabulary]
-        self._batch.cache.end_step()
-        self._batch.logits = logits[: len(self._batch.rows), -1]
+            return []
+        for stem in scouts:
+            assert stem.before is not None
+            batch.cache.join(stem.before.stretches(), 1)
+        ids = [*batch.last_tokens, *(stem.ids[-1] for stem in scouts)]
+        logits = self._model(**batch.cache.begin_step(ids, self._model.device)).logits  # [rows and more, 1, vocabulary]
+        batch.cache.end_step()
+        rows = len(batch.rows)
+        for index, stem in reversed(list(enumerate(scouts, start=rows))):
+            stem.kv, stem.logits = batch.cache.take(index, 0), logits[index]
+            batch.cache.leave(index)
+            self._charge(stem, 1)
+        batch.logits = logits[:rows, -1]
+        return [stem.job for stem in scouts]
 
     def _shrink(self, error: Exception) -> None:
         """Out of memory: lets every row start again, in a batch of half the size; keyed randomness repeats itself."""
@@ -319,8 +392,9 @@ class HFEngine:
             row.stem.job.usage += Usage(decode_tokens=len(row.tokens))  # written, and to be written again
         for stem in stems.values():
             stem.waiting = deque(sorted(stem.waiting))
-            stem.kv = stem.logits = None
-        self._stems = deque(sorted(stems.values(), key=lambda stem: (stem.job.ticket, stem.index)))
+            stem.before = stem.kv = stem.logits = None
+        self._stems = deque(sorted(stems.values(), key=lambda stem: (stem.job.ticket, stem.first)))
+        self._kept.clear()
         self._batch = self._empty_batch()
         gc.collect()
         if torch.cuda.is_available():

@@ -16,6 +16,7 @@ zeros, and shapes are padded to sizes for which the kernels add up in one order 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -23,9 +24,6 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from tts_eval.types import TtsEvalError
 
-
-LayerKV = tuple[torch.Tensor, torch.Tensor]
-"""Keys and values of one layer for one sequence: each [heads, tokens, dim]."""
 
 Mask: TypeAlias = torch.Tensor | dict[str, torch.Tensor]
 """What each row may read, [rows, 1, 1, columns] bool or additive; by kind of layer where a model mixes them."""
@@ -62,6 +60,8 @@ class RowCache(Cache):
         self._least_rows = least_rows
         self._lengths: list[int] = []
         self._blocks = [_Block() for _ in range(config.num_hidden_layers)]
+        # Keys and values of all layers in turn, [2 x layers, row capacity, heads, column capacity, dim].
+        self.kv = torch.empty(0, 0, 0, 0, 0)
         super().__init__(layers=list(self._blocks))
 
     @property
@@ -69,19 +69,25 @@ class RowCache(Cache):
         """Rows in the cache."""
         return len(self._lengths)
 
-    def join(self, kv: list[LayerKV], copies: int) -> None:
+    def join(self, stretches: Sequence[torch.Tensor], copies: int) -> None:
         """Adds `copies` rows that all start from the same sequence.
 
         Args:
-            kv: Its keys and values, layer by layer.
+            stretches: Its keys and values, stretch by stretch, each [2 x layers, heads, tokens, dim].
             copies: How many rows.
         """
-        first, length = self.row_count, kv[0][0].shape[1]
+        first, length = self.row_count, sum(stretch.shape[2] for stretch in stretches)
         self._lengths += [length] * copies
-        for block, layer in zip(self._blocks, kv, strict=True):
-            block.reserve(*self._padded(), like=layer)
-            for target, source in zip(block.kept(), layer, strict=True):
-                target[first : first + copies, :, :length] = source
+        self._reserve(*self._padded(), like=stretches[0])
+        at = 0
+        for stretch in stretches:
+            end = at + stretch.shape[2]
+            self.kv[:, first : first + copies, :, at:end] = stretch[:, None]
+            at = end
+
+    def take(self, row: int, start: int) -> torch.Tensor:
+        """Copies a row's keys and values from token `start` on, [2 x layers, heads, tokens, dim]."""
+        return self.kv[:, row, :, start : self._lengths[row]].clone()
 
     def leave(self, row: int) -> None:
         """Removes a row; the last row takes its place, so the caller must move its own books likewise."""
@@ -89,9 +95,7 @@ class RowCache(Cache):
         if row == self.row_count:
             return
         self._lengths[row] = last
-        for block in self._blocks:
-            for kept in block.kept():
-                kept[row, :, :last] = kept[self.row_count, :, :last]
+        self.kv[:, row, :, :last] = self.kv[:, self.row_count, :, :last]
 
     def begin_step(self, ids: list[int], device: torch.device) -> dict[str, Any]:
         """Makes room for one more token a row.
@@ -106,9 +110,10 @@ class RowCache(Cache):
         rows, columns = self._padded()
         spare = [0] * (rows - self.row_count)
         lengths = torch.tensor([*self._lengths, *spare], device=device)[:, None]  # [rows, 1]
-        for block in self._blocks:
-            block.reserve(rows, columns)
-            block.at, block.columns = lengths[:, 0], columns
+        self._reserve(rows, columns)
+        at = lengths[:, 0].to(self.kv.device)
+        for block, keys, values in zip(self._blocks, self.kv[::2], self.kv[1::2], strict=True):
+            block.begin_step(keys[:rows, :, :columns], values[:rows, :, :columns], at)
         return {
             "input_ids": torch.tensor([*ids, *spare], device=device)[:, None],
             "position_ids": lengths,
@@ -126,6 +131,21 @@ class RowCache(Cache):
         columns = max(self._lengths) + 1
         return max(self.row_count, self._least_rows), columns + -columns % _COLUMNS
 
+    def _reserve(self, rows: int, columns: int, like: torch.Tensor | None = None) -> None:
+        """Makes the block at least that large; the first one takes shape and type of `like`."""
+        layers, old_rows, heads, old_columns, dim = self.kv.shape
+        if like is not None and not old_rows:
+            layers, heads, _, dim = like.shape
+            self.kv = like.new_zeros(layers, rows, heads, columns, dim)
+        elif rows > old_rows or columns > old_columns:
+            # In small steps: what is copied now and then costs less than memory that stays empty.
+            rows = max(rows, old_rows + old_rows // 4) if rows > old_rows else old_rows
+            columns = columns + 4 * _COLUMNS if columns > old_columns else old_columns
+            # Zeros, not empty: a masked column weighs nothing, but nothing times NaN is NaN.
+            grown = self.kv.new_zeros(layers, rows, heads, columns, dim)
+            grown[:, :old_rows, :, :old_columns] = self.kv
+            self.kv = grown
+
     def _mask(self, lengths: torch.Tensor, columns: int) -> Mask:
         column = torch.arange(columns, device=lengths.device)
         full = self._as_mask(column <= lengths)
@@ -138,43 +158,33 @@ class RowCache(Cache):
         mask = readable[:, None, None]  # [rows, 1, 1, columns]
         if not self._additive:
             return mask
-        zeros = torch.zeros((), dtype=self._blocks[0].kept()[0].dtype, device=mask.device)
+        zeros = torch.zeros((), dtype=self.kv.dtype, device=mask.device)
         return torch.where(mask, zeros, torch.finfo(zeros.dtype).min)
 
 
 class _Block(CacheLayerMixin):
-    """One layer's keys and values, each [row capacity, heads, column capacity, dim]."""
+    """One layer's part of the cache during a step."""
 
     is_sliding = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.keys: torch.Tensor | None = None
-        self.values: torch.Tensor | None = None
-        self.at = torch.empty(0)  # the column in which each row writes, [rows]
         self.columns = 0
 
-    def kept(self) -> LayerKV:
-        """Both blocks."""
-        assert self.keys is not None and self.values is not None
-        return self.keys, self.values
+    def begin_step(self, keys: torch.Tensor, values: torch.Tensor, at: torch.Tensor) -> None:
+        """Takes what all rows may read, [rows, heads, columns, dim], and the column in which each writes, [rows]."""
+        self.keys, self.values, self._at = keys, values, at
+        self.columns = keys.shape[2]
 
-    def reserve(self, rows: int, columns: int, like: LayerKV | None = None) -> None:
-        """Makes the blocks at least that large; the first ones take shape and type of `like`."""
-        if self.keys is None or self.values is None:
-            assert like is not None
-            self.keys, self.values = (kv.new_zeros(rows, kv.shape[0], columns, kv.shape[2]) for kv in like)
-        elif rows > self.keys.shape[0] or columns > self.keys.shape[2]:
-            self.keys, self.values = (_grown(block, rows, columns) for block in (self.keys, self.values))
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object) -> LayerKV:
-        """Writes one token a row, [rows, heads, 1, dim]; returns what all may read, [rows, heads, columns, dim]."""
-        at = self.at.to(key_states.device)  # a model may be spread over several
-        rows = torch.arange(len(at), device=at.device)
-        for block, states in zip(self.kept(), (key_states, value_states), strict=True):
-            block[rows, :, at] = states[:, :, 0]
-        keys, values = (block[: len(rows), :, : self.columns] for block in self.kept())
-        return keys, values
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Writes one token a row, [rows, heads, 1, dim]; returns what all may read."""
+        rows = torch.arange(len(self._at), device=self._at.device)
+        # A model may be spread over several devices; the cache is on one.
+        self.keys[rows, :, self._at] = key_states[:, :, 0].to(self.keys.device)
+        self.values[rows, :, self._at] = value_states[:, :, 0].to(self.values.device)
+        return self.keys.to(key_states.device), self.values.to(value_states.device)
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Not used: the blocks are made when the first row joins."""
@@ -194,14 +204,3 @@ class _Block(CacheLayerMixin):
     def get_max_cache_shape(self) -> int:
         """The same, under its name in older releases of transformers."""
         return -1
-
-
-def _grown(block: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    # In small steps: what is copied now and then costs less than memory that stays empty.
-    old_rows, heads, old_columns, dim = block.shape
-    rows = max(rows, old_rows + old_rows // 4) if rows > old_rows else old_rows
-    columns = columns + 4 * _COLUMNS if columns > old_columns else old_columns
-    # Zeros, not empty: a masked column weighs nothing, but nothing times NaN is NaN.
-    grown = block.new_zeros(rows, heads, columns, dim)
-    grown[:old_rows, :, :old_columns] = block
-    return grown

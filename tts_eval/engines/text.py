@@ -84,22 +84,27 @@ class TextEngine:
     def poll(self) -> list[Reply]:
         """See `Engine.poll`: one call of the model, for as many waiting requests as make up a batch."""
         taken: list[tuple[int, Problem, Sample]] = []
-        while self._queue and (not taken or sum(r.n for *_, r in taken) + self._queue[0][2].n <= self._batch):
+        size = 0
+        while self._queue and (not taken or size + sum(self._queue[0][2].counts) <= self._batch):
             taken.append(self._queue.popleft())
+            size += sum(taken[-1][2].counts)
         pairs = [
             (problem.prompt, self._arguments(problem, request, child))
             for _, problem, request in taken
-            for child in range(request.n)
+            for child in range(sum(request.counts))
         ]
         started = time.monotonic()
         texts = iter(self._generate(pairs))
         share = (time.monotonic() - started) / max(1, len(pairs))
-        grouped = [[next(texts) for _ in range(request.n)] for *_, request in taken]
+        grouped = [[next(texts) for _ in range(sum(request.counts))] for *_, request in taken]
         self._held += [
             (ticket, *self._reply(problem, request, solutions, share))
             for (ticket, problem, request), solutions in zip(taken, grouped, strict=True)
         ]
         return self._release(taken, grouped)
+
+    def release(self, ticket: int) -> None:
+        """See `Engine.release`: nothing is kept."""
 
     def _temperature(self, request: Sample) -> float:
         return self._decoding.temperature if request.temperature is None else request.temperature
@@ -124,7 +129,7 @@ class TextEngine:
         distinct samples, and the run is refused if that many have none, or all there are.
         """
         self._proven = self._proven or any(len(set(texts)) > 1 for texts in grouped)
-        sampled = any(request.n > 1 and self._temperature(request) > 0 for *_, request in taken)
+        sampled = any(sum(request.counts) > 1 and self._temperature(request) > 0 for *_, request in taken)
         if sampled and not self._proven:
             if len(self._held) < _PROOF and self._queue:
                 return []
@@ -151,10 +156,10 @@ class TextEngine:
             )
             for child, (text, count) in enumerate(zip(texts, counts, strict=True))
         )
-        cost = Usage(prefill_tokens=None, decode_tokens=None, reused_tokens=None, seconds=share * request.n)
+        cost = Usage(prefill_tokens=None, decode_tokens=None, reused_tokens=None, seconds=share * len(texts))
         if self._count_tokens:
             decoded = sum(count for count in counts if count is not None)
-            read = self._count_tokens(problem.prompt) * request.n
-            cost = Usage(prefill_tokens=read, decode_tokens=decoded, seconds=share * request.n)
+            read = self._count_tokens(problem.prompt) * len(texts)
+            cost = Usage(prefill_tokens=read, decode_tokens=decoded, seconds=share * len(texts))
             self._written = (self._written or 0) + decoded
         return prefixes, cost

@@ -1,7 +1,10 @@
 """Search strategies against a verifier, each a generator that reads like the paper's pseudo-code (section 3)."""
 
+from tts_eval.search.beam import ROUNDS, beam
 from tts_eval.search.best_of_n import best_of_n
+from tts_eval.search.dvts import dvts
 from tts_eval.search.monte_carlo import Rollouts, monte_carlo, step_prefixes
+from tts_eval.search.rebase import rebase
 
 
-__all__ = ["Rollouts", "best_of_n", "monte_carlo", "step_prefixes"]
+__all__ = ["ROUNDS", "Rollouts", "beam", "best_of_n", "dvts", "monte_carlo", "rebase", "step_prefixes"]

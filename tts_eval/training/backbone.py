@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer
 from transformers.utils import logging
 
+from tts_eval.training.scorer import Scorer
 from tts_eval.types import TtsEvalError
 
 
@@ -67,17 +68,19 @@ def backbone_of(policy: Any, tokenizer: Any, dropout: float) -> Backbone:
     return Backbone(model, tokenizer)
 
 
-def publish(backbone: Backbone, folder: Path) -> None:
+def publish(scorer: Scorer, tokenizer: Any, folder: Path) -> None:
     """Writes model and tokenizer, replacing older ones: a crash leaves the old or the new file, never half of one.
 
     Raises:
         TtsEvalError: If the disk refuses.
     """
+    if scorer.weight is not None:
+        scorer.classifier.config.tts_eval["likelihood"] = float(scorer.weight.detach())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new, _quiet():
-            backbone.model.save_pretrained(new)
-            backbone.tokenizer.save_pretrained(new)
+            scorer.classifier.save_pretrained(new)
+            tokenizer.save_pretrained(new)
             for file in Path(new).iterdir():
                 os.replace(file, folder / file.name)
     except OSError as error:

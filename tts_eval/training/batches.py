@@ -49,13 +49,13 @@ class Batch(NamedTuple):
         ids: [rows, tokens].
         mask: 1 where there is a token, [rows, tokens].
         targets: Labels where a step ends, NaN elsewhere, [rows, tokens].
-        token_targets: For each token of a solution the label of its step, NaN elsewhere, [rows, tokens].
+        solution: 1 where a token is the solution's, [rows, tokens].
     """
 
     ids: torch.Tensor
     mask: torch.Tensor
     targets: torch.Tensor
-    token_targets: torch.Tensor
+    solution: torch.Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Moves all tensors."""
@@ -80,7 +80,7 @@ def encode(examples: Sequence[TrainingExample], tokenizer: Any, kind: Kind, deli
         if not example.steps or np.isnan(labels).all():
             continue
         rendered = render_steps(tokenizer, example.prompt, example.steps, delimiter)
-        start = len(render_steps(tokenizer, example.prompt, (), delimiter).ids)
+        start = rendered.start
         if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in rendered.ids[start:]:
             unknown.append(example.source)
             continue
@@ -99,26 +99,20 @@ def labelled(examples: Sequence[Encoded]) -> int:
     return sum(int((~np.isnan(example.labels)).sum()) for example in examples)
 
 
-def labelled_tokens(examples: Sequence[Encoded]) -> int:
-    """How many tokens belong to a labelled step."""
-    return sum(int((~np.isnan(_token_targets(example))).sum()) for example in examples)
-
-
 def collate(examples: Sequence[Encoded]) -> Batch:
     """Pads examples to a batch."""
-    ids, targets, token_targets = [], [], []
+    ids, targets, solution = [], [], []
     for example in examples:
-        at_ends, on_tokens = torch.full((2, len(example.ids)), torch.nan)
+        at_ends = torch.full((len(example.ids),), torch.nan)
         at_ends[example.ends] = torch.from_numpy(example.labels)
-        on_tokens[example.start : int(example.ends[-1]) + 1] = torch.from_numpy(_token_targets(example))
         ids.append(torch.from_numpy(example.ids).long())
         targets.append(at_ends)
-        token_targets.append(on_tokens)
+        solution.append((torch.arange(len(example.ids)) >= example.start).long())
     return Batch(
         pad_sequence(ids, batch_first=True),
         pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
         pad_sequence(targets, batch_first=True, padding_value=torch.nan),
-        pad_sequence(token_targets, batch_first=True, padding_value=torch.nan),
+        pad_sequence(solution, batch_first=True),
     )
 
 
@@ -155,9 +149,3 @@ def pieces(examples: Sequence[Encoded], batch_tokens: int) -> Iterator[list[Enco
         piece.append(example)
     if piece:
         yield piece
-
-
-def _token_targets(example: Encoded) -> NDArray[np.float32]:
-    """The label of each token from the solution's first to the last labelled step's end."""
-    spans = np.diff(example.ends, prepend=example.start - 1)
-    return np.repeat(example.labels, spans)

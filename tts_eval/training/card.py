@@ -25,7 +25,7 @@ def write_card(config: TrainingConfig, delimiter: str, result: TrainingResult) -
     """Says what the verifier is, what it was made of and how it is used."""
     best = result.best
     auroc = "none" if best.validation_auroc is None else f"{best.validation_auroc:.3f}"
-    auxiliary = f", plus {config.token_labels:g} times the same on every token" if config.token_labels else ""
+    likelihood = " plus the model's own log-probability of the solution so far, weighted" if config.likelihood else ""
     optimizer = "AdamW" if config.optimizer == "adamw" else "Muon for the matrices, AdamW for the rest"
     # A folder's place on this machine is nobody's business.
     backbone = Path(config.backbone).name if Path(config.backbone).exists() else config.backbone
@@ -44,7 +44,8 @@ A {_WHAT[config.kind]}. Made by `tts-eval train {config.kind}` after Snell et al
 | backbone | {backbone} |
 | data | {", ".join(path.name for path in config.data)} |
 | solutions | {result.solutions:,} to train on, {result.held_out:,} of other questions to validate on |
-| loss | binary cross-entropy with soft labels{auxiliary} |
+| logit | a linear head{likelihood} |
+| loss | binary cross-entropy with soft labels |
 | optimizer | {optimizer}, betas {BETAS}, gradient norm at most {MAX_GRADIENT_NORM:g} |
 | learning rate | {config.learning_rate:g}, {config.schedule} |
 | batch, dropout | {config.batch_size} solutions, {config.dropout:g} |
@@ -67,7 +68,7 @@ from tts_eval.verifiers import load_verifier
 verifier = load_verifier("PATH")
 ```
 
-Format `ours`: a token classifier with one label. It reads the prompt as the policy did, then each step closed by
-{delimiter!r}; {_READ[config.kind]}.
+Format `ours`: a token classifier with one label{likelihood}.
+It reads the prompt as the policy did, then each step closed by {delimiter!r}; {_READ[config.kind]}.
 """
     (config.output / CARD).write_text(text, encoding="utf-8")

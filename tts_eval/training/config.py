@@ -41,7 +41,8 @@ class TrainingConfig:
         eval_every: Steps between evaluations; None takes a tenth of an epoch. Unstated.
         patience: Evaluations without a lower validation loss after which training ends; unstated.
         max_steps: Most steps; None takes all of `epochs`.
-        token_labels: Weight of a second loss by which every token of a step learns the step's label; not in the paper.
+        likelihood: Whether the model's own likelihood of the solution so far is added to the head's logit with a
+            learned weight (see `Scorer`); not in the paper.
         seed: Decides the head, the order of the data and dropout.
         step_delimiter: What ends a step; None takes that of the label files, or a blank line where there are none.
         prompt: The prompt of published rows, with `{{problem}}` in it.
@@ -66,7 +67,7 @@ class TrainingConfig:
     eval_every: int | None = None
     patience: int = 3
     max_steps: int | None = None
-    token_labels: float = 0.0
+    likelihood: bool = False
     seed: int = 0
     step_delimiter: str | None = None
     prompt: str = PROMPT

@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from tts_eval.analysis.discrimination import auroc_within
 from tts_eval.training.backbone import Backbone, publish
-from tts_eval.training.batches import Encoded, collate, endless_batches, labelled, labelled_tokens, pieces
+from tts_eval.training.batches import Encoded, collate, endless_batches, labelled, pieces
 from tts_eval.training.checkpoints import Checkpoints
 from tts_eval.training.config import MAX_GRADIENT_NORM, TrainingConfig
 from tts_eval.training.curve import Evaluation, write_curve
 from tts_eval.training.optimizers import optimizers_of
+from tts_eval.training.scorer import Scorer
 from tts_eval.types import TtsEvalError
 
 
@@ -61,7 +62,8 @@ class Trainer:
         self._backbone = backbone
         self._train = train
         self._validation = sorted(validation, key=lambda example: len(example.ids))
-        self._model, *self._optimizers = accelerator.prepare(backbone.model, *optimizers_of(backbone.model, config))
+        scorer = Scorer(backbone.model, config.likelihood)
+        self._model, *self._optimizers = accelerator.prepare(scorer, *optimizers_of(scorer, config))
         epoch = max(1, len(train) // config.batch_size)
         self.steps = min(config.epochs * epoch, config.max_steps or config.epochs * epoch)
         self._eval_every = config.eval_every or max(1, epoch // 10)
@@ -99,25 +101,21 @@ class Trainer:
         return bool(self._accelerator.is_main_process)
 
     def _step(self, batch: Sequence[Encoded], step: int) -> float:
-        """Takes one step and returns the batch's loss, the auxiliary one not included."""
+        """Takes one step and returns the batch's loss."""
         config, accelerator = self._config, self._accelerator
         rate = config.learning_rate_at(step, self.steps)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         labels = labelled(batch)
-        tokens = labelled_tokens(batch) if config.token_labels else 0
         parts = list(pieces(self._share(batch), config.batch_tokens))
         total = torch.zeros((), device=accelerator.device)
         self._model.train()
         for part in parts:
             with nullcontext() if part is parts[-1] else accelerator.no_sync(self._model):
-                ids, mask, targets, token_targets = collate(part).to(accelerator.device)
-                logits = self._model(input_ids=ids, attention_mask=mask).logits[..., 0]  # [rows, tokens]
-                loss = soft_cross_entropy(logits, targets) / labels
+                ids, mask, targets, solution = collate(part).to(accelerator.device)
+                loss = soft_cross_entropy(self._model(ids, mask, solution), targets) / labels
                 total += loss.detach()
-                if config.token_labels:
-                    loss = loss + config.token_labels * soft_cross_entropy(logits, token_targets) / tokens
                 accelerator.backward(loss * accelerator.num_processes)  # gradients of devices are averaged
         value = float(accelerator.reduce(total))
         self._require_number(value, "training", step)
@@ -132,8 +130,8 @@ class Trainer:
         model = self._accelerator.unwrap_model(self._model).eval()
         read: list[tuple[str, float, bool, float]] = []
         for part in pieces(self._share(self._validation), self._config.batch_tokens):
-            ids, mask, targets, _ = collate(part).to(self._accelerator.device)
-            logits = model(input_ids=ids, attention_mask=mask).logits[..., 0]  # [rows, tokens]
+            ids, mask, targets, solution = collate(part).to(self._accelerator.device)
+            logits = model(ids, mask, solution)  # [rows, tokens]
             for example, row, labels in zip(part, logits, targets, strict=True):
                 loss = float(soft_cross_entropy(row, labels))
                 read.append((example.question, float(row[example.ends[-1]]), bool(example.labels[-1] >= 0.5), loss))
@@ -145,8 +143,7 @@ class Trainer:
     def _keep(self, curve: Sequence[Evaluation], checkpoints: Checkpoints) -> None:
         output = self._config.output
         if self._main and since_best(curve) == 0:
-            model = self._accelerator.unwrap_model(self._model)
-            publish(self._backbone._replace(model=model), output)
+            publish(self._accelerator.unwrap_model(self._model), self._backbone.tokenizer, output)
         checkpoints.save(curve)
         if self._main:
             write_curve(curve, output / "curve.csv")

@@ -6,7 +6,7 @@ Adding one takes a line in `FORMATS`, and a function where it renders or scores 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -122,16 +122,25 @@ FORMATS = {
 """The public families by name. Those that we train say themselves how they are read: see `own_format`."""
 
 
-def own_format(kind: Literal["prm", "orm"], delimiter: str) -> Format:
+def own_format(kind: Literal["prm", "orm"], delimiter: str, likelihood: float | None = None) -> Format:
     """How a verifier of `tts-eval train` is read.
 
     Args:
         kind: Whether it was trained on the values of steps, or on outcomes.
         delimiter: What ends a step.
+        likelihood: Weight of the model's own log-probability of the solution so far; None if it wasn't trained with it.
     """
 
     def render(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
         rendered = rendering.render_steps(tokenizer, problem.prompt, steps, delimiter)
-        return rendered if kind == "prm" else Rendered(rendered.ids, rendered.positions[-1:])
+        return rendered if kind == "prm" else replace(rendered, positions=rendered.positions[-1:])
 
-    return Format(OWN, "value" if kind == "prm" else "outcome", "last", heads.one_label, render, sigmoid)
+    def with_likelihood(outputs: torch.Tensor, rendered: Rendered) -> torch.Tensor:
+        logits, logprobs = outputs[rendered.start :].unbind(-1)
+        at = [position - rendered.start for position in rendered.positions]
+        return (logits + (likelihood or 0.0) * logprobs.cumsum(0))[at].sigmoid()
+
+    label: Label = "value" if kind == "prm" else "outcome"
+    if likelihood is None:
+        return Format(OWN, label, "last", heads.one_label, render, sigmoid)
+    return Format(OWN, label, "last", heads.one_label_and_likelihood, render, with_likelihood)

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from tts_eval.types import TtsEvalError
+from tts_eval.verifiers.likelihood import LikelihoodReader
 from tts_eval.verifiers.reading import RatioReader, TokenReader
 from tts_eval.verifiers.rendering import token_id
 
@@ -128,12 +129,17 @@ def log_ratio(checkpoint: Checkpoint) -> RatioReader:
 
 def one_label(checkpoint: Checkpoint) -> TokenReader:
     """One output a token, of a token classifier with a single label."""
-    return _token_classifier(checkpoint, 1)
+    return TokenReader(_token_classifier(checkpoint, 1))
+
+
+def one_label_and_likelihood(checkpoint: Checkpoint) -> LikelihoodReader:
+    """Two outputs a token, of a token classifier with a single label: its logit, and the token's log-probability."""
+    return LikelihoodReader(_token_classifier(checkpoint, 1))
 
 
 def two_labels(checkpoint: Checkpoint) -> TokenReader:
     """Two outputs a token, of a token classifier: step wrong, step right."""
-    return _token_classifier(checkpoint, 2)
+    return TokenReader(_token_classifier(checkpoint, 2))
 
 
 def sequence_classifier(checkpoint: Checkpoint) -> TokenReader:
@@ -154,11 +160,11 @@ def sequence_classifier(checkpoint: Checkpoint) -> TokenReader:
     return TokenReader(model.base_model, head)
 
 
-def _token_classifier(checkpoint: Checkpoint, labels: int) -> TokenReader:
+def _token_classifier(checkpoint: Checkpoint, labels: int) -> Any:
     model = _load(AutoModelForTokenClassification, checkpoint)
     if model.config.num_labels != labels:
         raise TtsEvalError(f"the checkpoint has {model.config.num_labels} labels a token instead of {labels}")
-    return TokenReader(model)
+    return model
 
 
 def _load(kind: Any, checkpoint: Checkpoint, path: str | None = None) -> Any:

@@ -26,6 +26,7 @@ class _OwnConfig:
 
     kind: Literal["prm", "orm"]
     step_delimiter: str
+    likelihood: float | None = None
 
 
 def load_verifier(
@@ -97,7 +98,7 @@ def _own(path: str) -> Format:
             f"give verifier_format=, one of {_names()}"
         )
     own: _OwnConfig = from_json(_OwnConfig, config["tts_eval"], f"{path}/config.json: tts_eval")
-    return own_format(own.kind, own.step_delimiter)
+    return own_format(own.kind, own.step_delimiter, own.likelihood)
 
 
 def _tokenizer(path: str) -> Any:

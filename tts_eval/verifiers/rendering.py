@@ -41,15 +41,16 @@ def render_steps(tokenizer: Any, prompt: str, steps: Sequence[str], delimiter: s
         delimiter: What ends a step; not empty.
 
     Returns:
-        The tokens, and for each step the index of its last one.
+        The tokens, for each step the index of its last one, and the first step's first.
     """
     ids = list(tokenizer(prompt)["input_ids"])
+    start = len(ids)
     closed = [step if step.endswith(delimiter) else step + delimiter for step in steps]
     positions = []
     for step in tokenizer(closed, add_special_tokens=False)["input_ids"] if closed else []:
         ids += step
         positions.append(len(ids) - 1)
-    return Rendered(tuple(ids), tuple(positions))
+    return Rendered(tuple(ids), tuple(positions), start)
 
 
 def render_lines(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
