@@ -6,8 +6,9 @@ never sees an engine, a verifier or a gold answer. Method: Snell et al. 2024 (ar
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Literal, Protocol
 
 
@@ -188,11 +189,11 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """Adds two ledgers, column by column."""
+        pairs = zip(_columns(self), _columns(other), strict=True)
+        return Usage(*[None if mine is None or theirs is None else mine + theirs for mine, theirs in pairs])
 
-        def add(mine: float | None, theirs: float | None) -> Any:
-            return None if mine is None or theirs is None else mine + theirs
 
-        return Usage(*(add(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
+_columns: Callable[[Usage], tuple[Any, ...]] = attrgetter(*(field.name for field in fields(Usage)))
 
 
 @dataclass(frozen=True, slots=True)

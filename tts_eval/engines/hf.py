@@ -43,7 +43,13 @@ class _Job:
     temperature: float
     replies: list[Prefix | None]
     usage: Usage = field(default_factory=Usage)
-    seconds: float = 0.0  # apart from `usage`: every step adds to it, and adding ledgers is slow
+    # Apart from `usage`, since every row or step adds to them and adding ledgers is slow:
+    decoded: int = 0
+    seconds: float = 0.0
+
+    @property
+    def cost(self) -> Usage:
+        return self.usage + Usage(decode_tokens=self.decoded, seconds=self.seconds)
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +85,6 @@ class _Row:
     child: int
     random: np.random.Generator
     stops: StopFinder
-    special_stops: frozenset[int]
     limit: int
     tokens: list[int] = field(default_factory=list)
     logprob: float = 0.0
@@ -147,6 +152,8 @@ class HFEngine:
         self._max_rows = max_rows
         free = free_bytes(model.device)
         self._memory = _ROWS_SHARE * free
+        self._row_bytes = row_bytes(model, 0)
+        self._token_bytes = row_bytes(model, 1) - self._row_bytes
         self._kept = KeptPrefixes(_KEPT_SHARE * free if kept_bytes is None else kept_bytes)
         self._stems: deque[_Stem] = deque()
         self._finders: dict[tuple[str, ...], StopFinder] = {}
@@ -211,8 +218,7 @@ class HFEngine:
                 job.seconds += share
         answered, self._answered = self._answered, []
         return [
-            (job.ticket, tuple(reply for reply in job.replies if reply), job.usage + Usage(seconds=job.seconds))
-            for job in answered
+            (job.ticket, tuple(reply for reply in job.replies if reply), job.cost) for job in answered
         ]
 
     def _admit(self, deadline: float) -> None:
@@ -252,7 +258,7 @@ class HFEngine:
         """How many more rows like the stem's fit in the batch; at least one in an empty batch."""
         width = len(stem.ids) + self._token_limit(stem)
         self._batch.width = max(self._batch.width, width) if self._batch.rows else width
-        fitting = int(self._memory // row_bytes(self._model, self._batch.width))
+        fitting = int(self._memory // (self._row_bytes + self._token_bytes * self._batch.width))
         limit = min(fitting, _MOST_ROWS) if self._max_rows is None else self._max_rows
         return max(1, limit) - len(self._batch.rows)
 
@@ -269,8 +275,7 @@ class HFEngine:
         if stem.job.request.until == "step":
             strings += (self._decoding.step_delimiter,)
         random = keyed_generator(self._decoding.seed, stem.job.problem.uid, path)
-        special = frozenset(self._special_tokens[string] for string in strings if string in self._special_tokens)
-        return _Row(stem, child, random, self._finder(strings), special, self._token_limit(stem))
+        return _Row(stem, child, random, self._finder(strings), self._token_limit(stem))
 
     def _scouts(self) -> list[_Stem]:
         """The oldest stems of which only the last token is unread, no more than have room for their rows."""
@@ -286,7 +291,8 @@ class HFEngine:
 
     def _finder(self, strings: tuple[str, ...]) -> StopFinder:
         if strings not in self._finders:
-            self._finders[strings] = StopFinder(self._decode, strings)
+            special = {self._special_tokens[string] for string in strings if string in self._special_tokens}
+            self._finders[strings] = StopFinder(self._decode, strings, self._end_tokens | special)
         return self._finders[strings]
 
     def _sample(self) -> None:
@@ -301,23 +307,23 @@ class HFEngine:
         drawn = list(zip(tokens.tolist(), logprobs.tolist(), strict=True))
         self._batch.last_tokens = [token for token, _ in drawn]
         self._written += len(drawn)
-        for row, (token, logprob) in zip(self._batch.rows, drawn, strict=True):
+        for index in reversed(range(len(drawn))):
+            row, (token, logprob) = self._batch.rows[index], drawn[index]
             row.tokens.append(token)
             row.logprob += logprob
-        for index in reversed(range(len(drawn))):
-            reply = self._ended(self._batch.rows[index])
-            if reply:
-                self._leave(index, reply)
+            full = len(row.tokens) >= row.limit
+            if full or (token not in row.stops.harmless and row.stops.found(row.tokens)):
+                reply = self._ended(row)
+                if reply:
+                    self._leave(index, reply)
 
     def _ended(self, row: _Row) -> Prefix | None:
-        """The finished extension, if the row's last token ended it."""
+        """The finished extension, unless what the row's last token completed is no end after all."""
         finish: Finish | None = None
         if row.tokens[-1] in self._end_tokens:
             finish = "eos"
-        elif row.tokens[-1] in row.special_stops:
+        elif row.tokens[-1] in row.stops.end_tokens:
             finish = "stop"
-        elif not row.stops.found(row.tokens) and len(row.tokens) < row.limit:
-            return None
         prefix, problem = row.stem.prefix, row.stem.job.problem
         tokens = (*prefix.tokens, *row.tokens)
         text = self._decode(tokens)
@@ -342,7 +348,7 @@ class HFEngine:
         row = batch.rows[index]
         stem, job = row.stem, row.stem.job
         job.replies[stem.first + row.child] = reply
-        job.usage += Usage(decode_tokens=len(row.tokens))
+        job.decoded += len(row.tokens)
         if reply.finish is None and self._kept.find(job.ticket, reply.tokens) is None:
             kv = batch.cache.take(index, len(stem.ids) - 1)
             self._kept.keep(job.ticket, reply.tokens, self._kept.node(stem.before, kv))
@@ -362,7 +368,7 @@ class HFEngine:
         """
         batch, scouts = self._batch, self._scouts()
         if not batch.rows and not scouts:
-            self._batch = self._empty_batch()
+            batch.logits = batch.logits[:0]
             return []
         for stem in scouts:
             assert stem.before is not None
@@ -389,7 +395,7 @@ class HFEngine:
         stems = {id(row.stem): row.stem for row in self._batch.rows} | {id(stem): stem for stem in self._stems}
         for row in self._batch.rows:
             row.stem.waiting.append(row.child)
-            row.stem.job.usage += Usage(decode_tokens=len(row.tokens))  # written, and to be written again
+            row.stem.job.decoded += len(row.tokens)  # written, and to be written again
         for stem in stems.values():
             stem.waiting = deque(sorted(stem.waiting))
             stem.before = stem.kv = stem.logits = None

@@ -111,7 +111,7 @@ class RowCache(Cache):
         spare = [0] * (rows - self.row_count)
         lengths = torch.tensor([*self._lengths, *spare], device=device)[:, None]  # [rows, 1]
         self._reserve(rows, columns)
-        at = lengths[:, 0].to(self.kv.device)
+        at = torch.arange(rows, device=self.kv.device), lengths[:, 0].to(self.kv.device)
         for block, keys, values in zip(self._blocks, self.kv[::2], self.kv[1::2], strict=True):
             block.begin_step(keys[:rows, :, :columns], values[:rows, :, :columns], at)
         return {
@@ -171,8 +171,8 @@ class _Block(CacheLayerMixin):
         super().__init__()
         self.columns = 0
 
-    def begin_step(self, keys: torch.Tensor, values: torch.Tensor, at: torch.Tensor) -> None:
-        """Takes what all rows may read, [rows, heads, columns, dim], and the column in which each writes, [rows]."""
+    def begin_step(self, keys: torch.Tensor, values: torch.Tensor, at: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Takes what all rows may read, [rows, heads, columns, dim], and each row with the column it writes, [rows]."""
         self.keys, self.values, self._at = keys, values, at
         self.columns = keys.shape[2]
 
@@ -180,10 +180,10 @@ class _Block(CacheLayerMixin):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Writes one token a row, [rows, heads, 1, dim]; returns what all may read."""
-        rows = torch.arange(len(self._at), device=self._at.device)
+        rows, columns = self._at
         # A model may be spread over several devices; the cache is on one.
-        self.keys[rows, :, self._at] = key_states[:, :, 0].to(self.keys.device)
-        self.values[rows, :, self._at] = value_states[:, :, 0].to(self.values.device)
+        self.keys[rows, :, columns] = key_states[:, :, 0].to(self.keys.device)
+        self.values[rows, :, columns] = value_states[:, :, 0].to(self.values.device)
         return self.keys.to(key_states.device), self.values.to(value_states.device)
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:

@@ -9,26 +9,37 @@ Decode = Callable[[Sequence[int]], str]
 
 
 class StopFinder:
-    """Tells whether a row's text has just come to hold one of some strings.
+    """Tells whether a row's text has just come to hold one of some strings, or ends for another reason.
 
     Most tokens can be passed over: only one whose own text holds the last character of a stop string can complete it.
+
+    Args:
+        decode: Token ids to text.
+        strings: The stop strings.
+        end_tokens: Tokens that end a text by themselves.
+
+    Attributes:
+        end_tokens: The same.
+        harmless: Tokens that were seen and never end anything.
     """
 
-    def __init__(self, decode: Decode, strings: Sequence[str]):
+    def __init__(self, decode: Decode, strings: Sequence[str], end_tokens: frozenset[int] = frozenset()):
+        self.end_tokens = end_tokens
+        self.harmless: set[int] = set()
         self._decode = decode
         self._strings = tuple(strings)
         self._last_characters = {string[-1] for string in strings} | {"\ufffd"}
         # A token adds a character at least, but for the pieces of a split character: twice the length is ample.
         self._reach = 2 * max(map(len, strings), default=0) + 4
-        self._may_complete: dict[int, bool] = {}
 
     def found(self, tokens: Sequence[int]) -> bool:
-        """Whether the last of `tokens` completes a stop string."""
+        """Whether the last of `tokens` ends the text or completes a stop string."""
         token = tokens[-1]
-        if token not in self._may_complete:
-            # U+FFFD is a piece of a character, and may be one of a stop string.
-            self._may_complete[token] = not self._last_characters.isdisjoint(self._decode([token]))
-        if not self._may_complete[token]:
+        if token in self.end_tokens:
+            return True
+        # U+FFFD is a piece of a character, and may be one of a stop string.
+        if token in self.harmless or self._last_characters.isdisjoint(self._decode([token])):
+            self.harmless.add(token)
             return False
         tail = self._decode(tokens[-self._reach :])
         return any(string in tail for string in self._strings)

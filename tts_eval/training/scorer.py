@@ -9,7 +9,7 @@ from tts_eval.types import TtsEvalError
 from tts_eval.verifiers.likelihood import token_logprobs
 
 
-_FIRST_WEIGHT = 0.1  # of the likelihood; training finds its own
+_FIRST_WEIGHT = 0.5  # of the likelihood; training finds its own
 
 
 class Scorer(torch.nn.Module):

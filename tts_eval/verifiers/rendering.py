@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -43,14 +44,19 @@ def render_steps(tokenizer: Any, prompt: str, steps: Sequence[str], delimiter: s
     Returns:
         The tokens, for each step the index of its last one, and the first step's first.
     """
-    ids = list(tokenizer(prompt)["input_ids"])
+    ids = list(_tokenised(tokenizer, prompt, True))
     start = len(ids)
-    closed = [step if step.endswith(delimiter) else step + delimiter for step in steps]
     positions = []
-    for step in tokenizer(closed, add_special_tokens=False)["input_ids"] if closed else []:
-        ids += step
+    for step in steps:
+        ids += _tokenised(tokenizer, step if step.endswith(delimiter) else step + delimiter, False)
         positions.append(len(ids) - 1)
     return Rendered(tuple(ids), tuple(positions), start)
+
+
+@lru_cache(maxsize=2**16)
+def _tokenised(tokenizer: Any, text: str, special: bool) -> tuple[int, ...]:
+    """Tokens of a text; many solutions share prompt and steps, and a search renders each of them again and again."""
+    return tuple(tokenizer(text, add_special_tokens=special)["input_ids"])
 
 
 def render_lines(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
