@@ -91,7 +91,7 @@ def test_steps_continue_from_a_prefix_and_end_after_the_delimiter() -> None:
 
 def test_a_delimiter_before_anything_else_is_no_step() -> None:
     p = problem(3, max_tokens=60)
-    engine = tiny_engine(MODEL, Decoding(temperature=1.5, seed=1, step_delimiter="\n", max_step_tokens=30))
+    engine = tiny_engine(MODEL, Decoding(temperature=1.5, seed=3, step_delimiter="\n", max_step_tokens=30))
     ((reply, _),) = run(engine, [(p, Sample((ROOT,), 64, "step"))])
     assert any(prefix.text.startswith("\n") for prefix in reply)
     assert all(prefix.text.strip() for prefix in reply if prefix.finish is None and prefix.token_count < 30)

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tts_eval.engines.hf import HFEngine
-from tts_eval.engines.sampling import draw, keyed_generator
+from tts_eval.engines.sampling import draw, keyed_int, uniforms
 from tts_eval.types import Decoding, Engine, Prefix, Problem, Sample, Usage
 
 
@@ -43,7 +43,12 @@ def decode(ids: Sequence[int]) -> str:
     return "".join(ALPHABET[token] for token in ids if token != END)
 
 
-def tiny_engine(model: LlamaForCausalLM, decoding: Decoding | None = None, max_rows: int | None = None) -> HFEngine:
+def tiny_engine(
+    model: LlamaForCausalLM,
+    decoding: Decoding | None = None,
+    max_rows: int | None = None,
+    kept_bytes: int | None = None,
+) -> HFEngine:
     return HFEngine(
         model,
         encode=encode,
@@ -53,6 +58,7 @@ def tiny_engine(model: LlamaForCausalLM, decoding: Decoding | None = None, max_r
         context=CONTEXT,
         decoding=decoding or Decoding(temperature=1.0, step_delimiter="\n"),
         max_rows=max_rows,
+        kept_bytes=kept_bytes,
     )
 
 
@@ -71,14 +77,14 @@ def naive_tokens(
     model: LlamaForCausalLM, prompt: str, uid: str, path: tuple[int, ...], decoding: Decoding, count: int
 ) -> tuple[list[int], list[float]]:
     """Samples `count` tokens one by one, the whole sequence read anew for each: no batch, no cache, no stopping."""
-    random = keyed_generator(decoding.seed, uid, path)
+    key = keyed_int(decoding.seed, uid, path)
     ids = encode(prompt)
     tokens, logprobs = [], []
-    for _ in range(count):
+    for drawn in range(count):
         with torch.no_grad():
             logits = model(torch.tensor([ids]), use_cache=False).logits[:, -1]
         temperature = torch.tensor([decoding.temperature], dtype=torch.float64)
-        token, logprob = draw(logits, temperature, torch.tensor([random.random()], dtype=torch.float64))
+        token, logprob = draw(logits, temperature, torch.from_numpy(uniforms([key], [drawn])))
         tokens.append(int(token))
         logprobs.append(float(logprob))
         ids = [*ids, int(token)]

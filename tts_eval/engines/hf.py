@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from tts_eval.engines.exact import read_sequence, require_exact_rows, row_cache
 from tts_eval.engines.kept import KeptPrefixes, Node
 from tts_eval.engines.memory import free_bytes, is_out_of_memory, row_bytes
 from tts_eval.engines.rows import RowCache
-from tts_eval.engines.sampling import draw, keyed_generator
+from tts_eval.engines.sampling import draw, keyed_int, uniforms
 from tts_eval.engines.stops import Decode, StopFinder, split_steps
 from tts_eval.engines.tokens import step_ends
 from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage
@@ -83,7 +82,7 @@ class _Row:
 
     stem: _Stem
     child: int
-    random: np.random.Generator
+    key: int  # of its stream of random numbers
     stops: StopFinder
     limit: int
     tokens: list[int] = field(default_factory=list)
@@ -274,8 +273,8 @@ class HFEngine:
         strings = stem.job.problem.stop
         if stem.job.request.until == "step":
             strings += (self._decoding.step_delimiter,)
-        random = keyed_generator(self._decoding.seed, stem.job.problem.uid, path)
-        return _Row(stem, child, random, self._finder(strings), self._token_limit(stem))
+        key = keyed_int(self._decoding.seed, stem.job.problem.uid, path)
+        return _Row(stem, child, key, self._finder(strings), self._token_limit(stem))
 
     def _scouts(self) -> list[_Stem]:
         """The oldest stems of which only the last token is unread, no more than have room for their rows."""
@@ -299,16 +298,17 @@ class HFEngine:
         """Draws a token for every row and lets the rows that end leave."""
         if not self._batch.rows:
             return
-        temperatures = torch.tensor([row.stem.job.temperature for row in self._batch.rows], dtype=torch.float64)
-        uniforms = torch.tensor([row.random.random() for row in self._batch.rows], dtype=torch.float64)
+        rows = self._batch.rows
+        temperatures = torch.tensor([row.stem.job.temperature for row in rows], dtype=torch.float64)
+        random = torch.from_numpy(uniforms([row.key for row in rows], [len(row.tokens) for row in rows]))
         # Apple's GPUs have no float64.
         logits = self._batch.logits.cpu() if self._batch.logits.device.type == "mps" else self._batch.logits
-        tokens, logprobs = draw(logits, temperatures.to(logits.device), uniforms.to(logits.device))
+        tokens, logprobs = draw(logits, temperatures.to(logits.device), random.to(logits.device))
         drawn = list(zip(tokens.tolist(), logprobs.tolist(), strict=True))
         self._batch.last_tokens = [token for token, _ in drawn]
         self._written += len(drawn)
         for index in reversed(range(len(drawn))):
-            row, (token, logprob) = self._batch.rows[index], drawn[index]
+            row, (token, logprob) = rows[index], drawn[index]
             row.tokens.append(token)
             row.logprob += logprob
             full = len(row.tokens) >= row.limit

@@ -7,27 +7,42 @@ whether its problem runs by itself, in any batch, after a resume or on another r
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
-def keyed_generator(seed: int, uid: str, path: tuple[int, ...]) -> np.random.Generator:
-    """The stream of uniforms that belongs to one node of one problem's search tree.
+def uniforms(keys: Sequence[int], draws: Sequence[int]) -> NDArray[np.float64]:
+    """Takes one number from each of many streams at once: SplitMix64 (Steele, Lea and Flood 2014), which is a counter.
+
+    NumPy's own counter-based generators serve one stream at a time, and a batch has hundreds.
+
+    Args:
+        keys: Which streams, as 64-bit numbers, [rows].
+        draws: Which number of each, from 0, [rows].
+
+    Returns:
+        [rows] in [0, 1).
+    """
+    count = np.array(draws, dtype=np.uint64) + np.uint64(1)
+    z = np.array(keys, dtype=np.uint64) + count * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return np.asarray((z >> np.uint64(11)) * 2.0**-53)
+
+
+def keyed_int(seed: int, uid: str, path: tuple[int, ...], *, bits: int = 64) -> int:
+    """A number that belongs to one node of one problem's search tree, and depends on nothing else.
 
     Args:
         seed: The run's seed.
         uid: The problem's uid.
         path: Child index at every branching from the root.
-
-    Returns:
-        A counter-based generator (Philox); its t-th uniform chooses the t-th token below the node.
+        bits: A multiple of 8.
     """
-    return np.random.Generator(np.random.Philox(key=keyed_int(seed, uid, path, bits=128)))
-
-
-def keyed_int(seed: int, uid: str, path: tuple[int, ...], *, bits: int) -> int:
-    """A number that depends on the key alone, for engines with seeds of their own; `bits` is a multiple of 8."""
     key = f"{seed}\x1f{uid}\x1f{','.join(map(str, path))}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=bits // 8).digest(), "big")
 

@@ -23,6 +23,8 @@ from tts_eval.verifiers.rendering import Rendered
 
 Item: TypeAlias = tuple[Problem, Prefix]
 Ids: TypeAlias = tuple[int, ...]
+Key: TypeAlias = tuple[str, str | None, tuple[str, ...]]
+"""All that scores depend on: prompt, question and steps."""
 
 
 _CACHE_SHARE = 0.25  # of a GPU's free memory, once the verifier is loaded
@@ -79,19 +81,28 @@ class HFVerifier:
                 number.
         """
         started = time.monotonic()
-        rendered = [self._render(*item) for item in items]
-        shared = _shared(items, rendered) if self._keeps else {}
+        keys = [(problem.prompt, problem.question, prefix.steps) for problem, prefix in items]
+        distinct = dict(zip(reversed(keys), reversed(items), strict=True))  # of equal ones the first
+        rendered = {key: self._render(*item) for key, item in distinct.items()}
+        shared = _shared(rendered) if self._keeps else {}
         costs = Counter({ids: cost for ids, (_, cost) in self._read(set(shared.values())).items()})
-        read = self._read({one.ids for one in rendered if one.positions})
+        read = self._read({one.ids for one in rendered.values() if one.positions})
         costs.update({ids: cost for ids, (_, cost) in read.items()})
-        replies = []
-        for (problem, _), one in zip(items, rendered, strict=True):
-            scores = self._scores(problem, read[one.ids][0], one) if one.positions else ()
+        scores = {
+            key: self._scores(distinct[key][0], read[one.ids][0], one) if one.positions else ()
+            for key, one in rendered.items()
+        }
+        charges = []
+        for key in keys:
             # What several items share is charged to the first of them.
-            cost = costs.pop(one.ids, 0) + costs.pop(shared.get(problem.uid, ()), 0)
-            replies.append((scores, Usage(verifier_tokens=cost, reused_tokens=max(0, len(one.ids) - cost))))
+            ids = rendered[key].ids
+            cost = costs.pop(ids, 0) + costs.pop(shared.get(key[:2], ()), 0)
+            charges.append((cost, max(0, len(ids) - cost)))
         share = (time.monotonic() - started) / max(1, len(items))
-        return [(scores, usage + Usage(seconds=share)) for scores, usage in replies]
+        return [
+            (scores[key], Usage(verifier_tokens=cost, reused_tokens=reused, seconds=share))
+            for key, (cost, reused) in zip(keys, charges, strict=True)
+        ]
 
     def _render(self, problem: Problem, prefix: Prefix) -> Rendered:
         """The tokens up to the last that is read: what follows makes no difference to it."""
@@ -168,16 +179,16 @@ def _room(device: torch.device) -> int:
     return int(_CACHE_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else _CACHE_BYTES
 
 
-def _shared(items: Sequence[Item], rendered: Sequence[Rendered]) -> dict[str, Ids]:
-    """What all solutions of a problem begin with, by uid, where there are several."""
-    sequences: defaultdict[str, set[Ids]] = defaultdict(set)
-    for (problem, _), one in zip(items, rendered, strict=True):
+def _shared(rendered: Mapping[Key, Rendered]) -> dict[tuple[str, str | None], Ids]:
+    """What all solutions of a problem begin with, where there are several."""
+    sequences: defaultdict[tuple[str, str | None], set[Ids]] = defaultdict(set)
+    for key, one in rendered.items():
         if one.ids:
-            sequences[problem.uid].add(one.ids)
+            sequences[key[:2]].add(one.ids)
     shared = {}
-    for uid, several in sequences.items():
+    for problem, several in sequences.items():
         first, last = min(several), max(several)  # in lexical order these share the least
         length = common_length(first, last)
         if len(several) > 1 and length:
-            shared[uid] = first[:length]
+            shared[problem] = first[:length]
     return shared
