@@ -69,6 +69,13 @@ def text(value: Any) -> str:
     return str(value).replace("\\n", "\n").replace("\\t", "\t")
 
 
+def flag(value: Any) -> bool:
+    """A cast that only takes true and false, as lm-eval reads them."""
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
 def one_of(*names: str) -> Callable[[Any], str]:
     """A cast that only takes one of `names`."""
 

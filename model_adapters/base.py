@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 from lm_eval.api.instance import Instance
@@ -18,6 +18,7 @@ from tts_eval.model_adapters.answer import Answer
 from tts_eval.model_adapters.arguments import (
     REQUIRED,
     Argument,
+    flag,
     number,
     one_of,
     parameters_of,
@@ -31,6 +32,7 @@ from tts_eval.model_adapters.records import Question, answer_of, question_of, qu
 from tts_eval.model_adapters.verifiers import build_verifier, cache_bytes, verifier_identity
 from tts_eval.scheduler import Scheduler
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
+from tts_eval.transcripts import Transcript
 from tts_eval.types import Decoding, Search, Usage
 
 
@@ -64,16 +66,24 @@ class SearchLM(LM):
         "selection": Argument(one_of(*SELECTIONS), None),
         "answer_fallback": Argument(one_of("answer_is", "last_number"), None),
         "journal": Argument(text, None),
+        "transcript": Argument(flag, False),
         "cache_gb": Argument(number(0), None),
     }
     PARAMETERS: ClassVar[tuple[str, ...]] = ("temperature", "step_delimiter", "answer_fallback")
 
-    def __init__(self, model_args: Mapping[str, Any], additional: Mapping[str, Any] | None = None):
-        """Makes the base model.
+    def __init__(
+        self,
+        model_args: Mapping[str, Any],
+        additional: Mapping[str, Any] | None = None,
+        *,
+        like: SearchLM | None = None,
+    ):
+        """Makes the base model and the verifier.
 
         Args:
             model_args: Everything of `--model_args`: ours, and the base's untouched.
             additional: What lm-eval adds for the base model: batch size and device.
+            like: An adapter of the same base model and verifier, which are shared with it instead of loaded again.
 
         Raises:
             TtsEvalError: If an argument is wrong or the base model can't be made.
@@ -83,8 +93,11 @@ class SearchLM(LM):
         self._base_name = str(model_args.get("base", self.ARGUMENTS["base"].default))
         known = parameters_of(base_class(self._base_name))
         self.arguments, self._base_arguments = split_arguments(model_args, self.ARGUMENTS, known)
-        self._base = build_base(self._base_name, self._base_arguments, additional)
-        self._verifier = build_verifier(self.arguments)
+        if like is None:
+            self._base = build_base(self._base_name, self._base_arguments, additional)
+            self._verifier = build_verifier(self.arguments)
+        else:
+            self._base, self._verifier = like._base, like._verifier
         self._choose_selection()
         batch_size = str((additional or {}).get("batch_size"))
         # lm-eval's default of 1 can't be told from a wish for 1, and would make every run crawl.
@@ -112,6 +125,11 @@ class SearchLM(LM):
         for name, default in zip(("selection", "aggregation"), defaults, strict=True):
             if self.arguments[name] is None:
                 self.arguments[name] = default
+
+    def forget(self) -> None:
+        """Drops what the verifier keeps of earlier runs, so that the next one costs what it would alone."""
+        if self._verifier is not None:
+            self._verifier.forget()
 
     def identity(self) -> dict[str, Any]:
         """What decides the candidates of a run: two runs that differ in it may not share a journal or a cache."""
@@ -177,10 +195,12 @@ class SearchLM(LM):
             unit="problem",
             disable=disable_tqdm,
         )
+        transcript = Transcript() if self.arguments["transcript"] else None
         with bar:
             searches = ((question.problem, self.search()) for question in questions)
             in_flight = min(256, max(8, _SAMPLES_IN_FLIGHT // self.arguments["budget"]))
-            for finished in Scheduler(engine, self._verifier, in_flight=in_flight).run(searches):
+            scheduler = Scheduler(engine, self._verifier, in_flight=in_flight, watcher=transcript)
+            for finished in scheduler.run(searches):
                 if engine.tokens_written is not None:
                     bar.set_postfix_str(f"{engine.tokens_written:,} tokens")
                 if finished is not None:
@@ -188,7 +208,8 @@ class SearchLM(LM):
                     question = by_problem[id(problem)]
                     bar.update()
                     kind = None if self._verifier is None else self._verifier.kind
-                    yield question, record_of(question, outcome, usage, self.identity(), kind)
+                    nodes = None if transcript is None else transcript.take(problem, outcome)
+                    yield question, replace(record_of(question, outcome, usage, self.identity(), kind), nodes=nodes)
 
     def _answer(self, record: Record) -> Answer:
         self._usage += record.usage

@@ -32,7 +32,13 @@ class StepSearch(SearchLM):
     }
     PARAMETERS = (*SearchLM.PARAMETERS, "max_step_tokens", "max_steps", "aggregation")
 
-    def __init__(self, model_args: Mapping[str, Any], additional: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        model_args: Mapping[str, Any],
+        additional: Mapping[str, Any] | None = None,
+        *,
+        like: SearchLM | None = None,
+    ):
         """See `SearchLM`.
 
         Raises:
@@ -40,7 +46,7 @@ class StepSearch(SearchLM):
         """
         if model_args.get("verifier") is None:
             raise TtsEvalError(f"{self.NAME} searches against a verifier: add verifier= to --model_args")
-        super().__init__(model_args, additional)
+        super().__init__(model_args, additional, like=like)
 
     def value(self, scores: tuple[float, ...]) -> float:
         """What ranks a prefix: its scores, aggregated."""

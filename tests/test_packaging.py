@@ -62,7 +62,7 @@ def test_every_package_is_listed(config: configparser.ConfigParser) -> None:
 def test_wheel_contains_all_code_and_task_data(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     expected = {f"tts_eval/{name}" for name in files_of(ROOT / "tts_eval") if name.endswith(".py")}
-    expected |= {f"tts_eval/tasks/{name}" for name in files_of(ROOT / "tasks")}
+    expected |= {f"tts_eval/tasks/{name}" for name in files_of(ROOT / "tasks")} | {"tts_eval/report/tree.html.jinja"}
     expected |= {f"tts_eval/model_adapters/{path.name}" for path in (ROOT / "model_adapters").glob("*.py")}
     assert expected <= names
     assert not [name for name in names if name.endswith(".pyc")]

@@ -29,7 +29,10 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("lm_eval run, with our models and tasks found by name", "tts_eval.commands.run", passthrough=True),
+    "sweep": Command("a table of strategies, budgets and seeds on one task, resumable", "tts_eval.commands.sweep"),
     "select": Command("accuracy at every budget and selection rule, from journals", "tts_eval.commands.select"),
+    "show": Command("the search tree of one problem, with step scores", "tts_eval.commands.show"),
+    "diagnose": Command("signs that a search exploits its verifier, from journals", "tts_eval.commands.diagnose"),
     "demo": Command("a small measurement from start to end, on this machine", "tts_eval.commands.demo"),
     "label": Command("label the steps of a policy's solutions by Monte-Carlo rollouts", "tts_eval.commands.label"),
     "train": Command("train a process or outcome verifier", "tts_eval.commands.train"),

@@ -14,7 +14,47 @@ from typing import Any, final
 
 from tts_eval.jsonl import SCHEMA, Header, RecordFile, cut_torn_tail
 from tts_eval.schema import from_json
-from tts_eval.types import Candidate, TtsEvalError, Usage
+from tts_eval.types import Candidate, Finish, TtsEvalError, Usage
+
+
+NodeKey = tuple[tuple[int, ...], int]
+"""The path of a node, and how far it is within a rollout."""
+
+PROMPT: NodeKey = ((), 0)
+"""The key above the first steps; the prompt itself is no node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a search tree: what was sampled in one go from the node above it, kept or not.
+
+    Attributes:
+        path: Child index at every branching from the prompt.
+        lookahead: How many steps of a rollout led here from the beam at `path[:-lookahead]`; 0 for what isn't part of
+            a rollout. The node above has the path without its last index, and one step of a rollout less.
+        steps: What was sampled: the next step, or all steps to the end.
+        scores: The verifier's scores of the last of these steps: of all, or of the last one alone from an outcome
+            verifier, which scores the whole up to here; None where it wasn't asked.
+        finish: Why the solution ended here; None where it could go on.
+        candidate: Index of the candidate that ends here, or None.
+    """
+
+    path: tuple[int, ...]
+    lookahead: int
+    steps: tuple[str, ...]
+    scores: tuple[float, ...] | None = None
+    finish: Finish | None = None
+    candidate: int | None = None
+
+    @property
+    def key(self) -> NodeKey:
+        """What tells it from the other nodes of its tree."""
+        return self.path, self.lookahead
+
+    @property
+    def parent(self) -> NodeKey:
+        """The key of the node above."""
+        return self.path[:-1], max(0, self.lookahead - 1)
 
 
 @dataclass(frozen=True)
@@ -32,6 +72,7 @@ class Record:
         gold: The gold answer; only in imported files, a search never sees it.
         level: The problem's difficulty label, if the data has one.
         prompt_hash: lm-eval's `prompt_hash`, the sha256 hex digest of the prompt, or None.
+        nodes: With a transcript, all nodes of the search tree in the order in which they were sampled; else None.
     """
 
     uid: str
@@ -44,6 +85,7 @@ class Record:
     gold: str | None = None
     level: Any = None
     prompt_hash: str | None = None
+    nodes: tuple[Node, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the line as JSON values."""
@@ -66,7 +108,18 @@ class Record:
                 raise TtsEvalError(
                     f"candidates[{i}] has {len(candidate.steps)} steps but {len(candidate.step_scores)} step_scores"
                 )
+        _check_nodes(record)
         return record
+
+
+def _check_nodes(record: Record) -> None:
+    above = {PROMPT}
+    for i, node in enumerate(record.nodes or ()):
+        if node.parent not in above:
+            raise TtsEvalError(f"nodes[{i}] has no node above it: path {list(node.path)}, lookahead {node.lookahead}")
+        if node.candidate is not None and not 0 <= node.candidate < len(record.candidates):
+            raise TtsEvalError(f"nodes[{i}].candidate is {node.candidate}, of {len(record.candidates)} candidates")
+        above.add(node.key)
 
 
 @final

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tts_eval.types import TtsEvalError
 
@@ -44,7 +44,7 @@ def from_json(wanted: Any, value: Any, where: str = "") -> Any:
     if is_dataclass(wanted) and isinstance(value, dict):
         return _object(wanted, value, where)
     origin, inner = get_origin(wanted), get_args(wanted)
-    if origin is UnionType:
+    if origin in (UnionType, Union):  # `Literal[...] | None` is the latter
         return None if value is None else from_json(inner[0], value, where)
     if origin is tuple and isinstance(value, list):
         return tuple(from_json(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))

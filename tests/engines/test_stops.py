@@ -23,9 +23,10 @@ def decode(ids: Sequence[int]) -> str:
 )
 def test_a_stop_string_is_found_at_the_token_that_completes_it(tokens: list[int], strings: list[str]) -> None:
     finder = StopFinder(decode, strings)
-    found = next((end for end in range(1, len(tokens) + 1) if finder.found(tokens[:end])), None)
-    complete = next((end for end in range(1, len(tokens) + 1) if any(s in decode(tokens[:end]) for s in strings)), None)
-    assert found == complete
+    for end in range(1, len(tokens) + 1):
+        before, text = decode(tokens[: end - 1]), decode(tokens[:end])
+        ends = [at + len(string) for string in strings for at in range(len(text)) if text.startswith(string, at)]
+        assert finder.found(tokens[:end]) == any(len(before) < at <= len(text) for at in ends)
 
 
 def test_the_text_is_cut_before_the_first_stop_string() -> None:

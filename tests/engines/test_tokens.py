@@ -50,7 +50,7 @@ def test_the_engine_fills_them_from_root_and_prefix(until: str) -> None:
     assert any(len(prefix.steps) > (2 if until == "end" else 1) for prefix in second)
     for prefix in (*first, *second):
         assert len(prefix.step_ends) == len(prefix.steps)
-        assert prefix.step_ends[-1] == len(prefix.tokens)
+        assert prefix.step_ends[-1:] == ((len(prefix.tokens),) if prefix.steps else ())
         for index, end in enumerate(prefix.step_ends[:-1]):
             assert decode(prefix.tokens[:end]) == "".join(prefix.steps[: index + 1])
 

@@ -21,7 +21,7 @@ from tts_eval.engines.kept import KeptPrefixes, Node
 from tts_eval.engines.memory import free_bytes, is_out_of_memory, row_bytes
 from tts_eval.engines.rows import RowCache
 from tts_eval.engines.sampling import draw, keyed_int, uniforms
-from tts_eval.engines.stops import Decode, StopFinder, split_steps
+from tts_eval.engines.stops import Decode, StopFinder, add_step, split_steps
 from tts_eval.engines.tokens import step_ends
 from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage
 
@@ -312,7 +312,7 @@ class HFEngine:
             row.tokens.append(token)
             row.logprob += logprob
             full = len(row.tokens) >= row.limit
-            if full or (token not in row.stops.harmless and row.stops.found(row.tokens)):
+            if full or (token not in row.stops.harmless and row.stops.found((*row.stem.prefix.tokens, *row.tokens))):
                 reply = self._ended(row)
                 if reply:
                     self._leave(index, reply)
@@ -337,8 +337,12 @@ class HFEngine:
         step = solution[len(prefix.text) :]
         if finish is None and (whole or not step.strip()) and len(row.tokens) < row.limit:
             return None  # a delimiter before anything else is no step
-        steps = split_steps(solution, self._decoding.step_delimiter) if whole else (*prefix.steps, step)
-        ends = step_ends(self._decode, tokens, steps) if whole else (*prefix.step_ends, len(tokens))
+        if whole:
+            steps = split_steps(solution, self._decoding.step_delimiter)
+            ends = step_ends(self._decode, tokens, steps)
+        else:
+            steps = add_step(prefix.steps, step)
+            ends = (*prefix.step_ends[: len(steps) - 1], len(tokens))[: len(steps)]
         logprob = (prefix.logprob or 0.0) + row.logprob
         return Prefix((*prefix.path, row.child), steps, tokens, len(tokens), logprob, finish, ends)
 
@@ -370,18 +374,19 @@ class HFEngine:
         if not batch.rows and not scouts:
             batch.logits = batch.logits[:0]
             return []
+        rows = len(batch.rows)
+        batch.size = rows + len(scouts)
         for stem in scouts:
             assert stem.before is not None
             batch.cache.join(stem.before.stretches(), 1)
         ids = [*batch.last_tokens, *(stem.ids[-1] for stem in scouts)]
         logits = self._model(**batch.cache.begin_step(ids, self._model.device)).logits  # [rows and more, 1, vocabulary]
         batch.cache.end_step()
-        rows = len(batch.rows)
         for index, stem in reversed(list(enumerate(scouts, start=rows))):
             stem.kv, stem.logits = batch.cache.take(index, 0), logits[index]
             batch.cache.leave(index)
             self._charge(stem, 1)
-        batch.logits = logits[:rows, -1]
+        batch.size, batch.logits = rows, logits[:rows, -1]
         return [stem.job for stem in scouts]
 
     def _shrink(self, error: Exception) -> None:

@@ -42,7 +42,9 @@ class StopFinder:
             self.harmless.add(token)
             return False
         tail = self._decode(tokens[-self._reach :])
-        return any(string in tail for string in self._strings)
+        before = len(self._decode(tokens[-self._reach : -1]).rstrip("\ufffd"))
+        # An earlier one, as a delimiter at the start of a step, is none that this token completes.
+        return any(tail.find(string, max(0, before + 1 - len(string))) >= 0 for string in self._strings)
 
     def cut(self, text: str) -> str:
         """`text` up to the first stop string in it."""
@@ -58,12 +60,15 @@ def split_steps(text: str, delimiter: str) -> tuple[str, ...]:
         text: A whole solution.
         delimiter: What separates steps, such as a newline (the paper's) or a blank line.
     """
-    steps: list[str] = []
-    for piece in text.split(delimiter):
-        if steps:
-            steps[-1] += delimiter
-        if steps and (not piece.strip() or not steps[-1].strip()):
-            steps[-1] += piece
-        else:
-            steps.append(piece)
-    return tuple(step for step in steps if step)
+    *closed, rest = text.split(delimiter)
+    steps: tuple[str, ...] = ()
+    for step in (*(piece + delimiter for piece in closed), rest):
+        steps = add_step(steps, step)
+    return steps
+
+
+def add_step(steps: tuple[str, ...], step: str) -> tuple[str, ...]:
+    """Appends a step; white space makes none of its own but goes to the step before it, or after it at the start."""
+    if steps and not (step.strip() and steps[-1].strip()):
+        return (*steps[:-1], steps[-1] + step)
+    return (*steps, step) if step else ()

@@ -18,11 +18,20 @@ def look_ahead(beams: tuple[Prefix, ...], steps: int) -> Generator[Sample | Scor
     Returns:
         For each beam the end of its rollout. At temperature 0 equal beams have equal rollouts, so each is made once.
     """
-    rollouts = {beam.steps: beam for beam in beams}
+    if steps == 0:
+        return beams
+    rollouts: dict[tuple[object, ...], Prefix] = {}
+    for beam in beams:
+        rollouts.setdefault(_content(beam), beam)
     for _ in range(steps):
         going = {start: end for start, end in rollouts.items() if end.finish is None}
         if not going:
             break
         further = yield Sample(tuple(going.values()), 1, "step", temperature=0.0, alive=beams, lookahead=True)
         rollouts.update(zip(going, further, strict=True))
-    return tuple(rollouts[beam.steps] for beam in beams)
+    return tuple(rollouts[_content(beam)] for beam in beams)
+
+
+def _content(beam: Prefix) -> tuple[object, ...]:
+    """What beams are equal by. A text can be written in several tokens, and each of them goes on in its own way."""
+    return beam.steps, beam.tokens

@@ -45,7 +45,8 @@ def softmax_shares(values: Sequence[float], places: int, temperature: float) -> 
     """
     highest = max(values)
     weights = [math.exp((value - highest) / temperature) for value in values]
-    exact = [places * weight / sum(weights) for weight in weights]
+    total = sum(weights)
+    exact = [places * weight / total for weight in weights]
     shares = [math.floor(share) for share in exact]
     by_remainder = sorted(range(len(exact)), key=lambda index: shares[index] - exact[index])
     for index in by_remainder[: places - sum(shares)]:
