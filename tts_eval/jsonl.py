@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-INFORMATIVE = ("versions", "git_hash", "started")
+INFORMATIVE = ("versions", "git_hash", "started", "derived_from")
 """Keys of a header's run that may differ when a run is resumed; every other key must be equal."""
 
 
@@ -36,8 +36,8 @@ class Header:
     """The first line of a file: which run wrote it.
 
     Attributes:
-        run: JSON values: the model, the task, the seed and whatever else decides the records; `versions`, `git_hash`
-            and `started` for information.
+        run: JSON values: the model, the task, the seed and whatever else decides the records; `versions`, `git_hash`,
+            `started` and `derived_from` for information.
     """
 
     run: Mapping[str, Any]

@@ -266,3 +266,6 @@ class Verifier(Protocol):
         Raises:
             TtsEvalError: If a prefix can't be scored whole: it doesn't fit the context, or a step can't be found.
         """
+
+    def forget(self) -> None:
+        """Drops what is kept of earlier calls: it changes what later ones cost, never a score."""

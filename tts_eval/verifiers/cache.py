@@ -110,6 +110,12 @@ class PrefixTree:
         while self.size > self._limit:
             self._forget(next(iter(self._order)))
 
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._root = _Stretch()
+        self._order.clear()
+        self.size = 0
+
     def _walk(self, ids: Sequence[int]) -> tuple[list[_Stretch], int]:
         """The stretches that match the sequence, the last perhaps in part, and how many tokens match."""
         path: list[_Stretch] = []

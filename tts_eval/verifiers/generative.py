@@ -82,6 +82,10 @@ class LogitGenerativeVerifier:
                 replies[index] = (*scores, *verdict), usage + cost
         return replies
 
+    def forget(self) -> None:
+        """See `Verifier.forget`."""
+        self._verdicts.forget()
+
 
 class SampledGenerativeVerifier:
     """Asks an engine several times; a verdict counts half where an answer holds none.
@@ -122,6 +126,9 @@ class SampledGenerativeVerifier:
                 answers[prompt] = answers[prompt][0], Usage()
             replies.append((tuple(answers[prompt][0] for prompt in of_item), usage))
         return replies
+
+    def forget(self) -> None:
+        """See `Verifier.forget`: nothing is kept."""
 
     def _ask(self, prompts: Sequence[str]) -> dict[str, tuple[float, Usage]]:
         """The share of yes and the cost, by prompt."""

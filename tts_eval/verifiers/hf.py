@@ -104,6 +104,10 @@ class HFVerifier:
             for key, (cost, reused) in zip(keys, charges, strict=True)
         ]
 
+    def forget(self) -> None:
+        """See `Verifier.forget`."""
+        self._tree.clear()
+
     def _render(self, problem: Problem, prefix: Prefix) -> Rendered:
         """The tokens up to the last that is read: what follows makes no difference to it."""
         steps = prefix.steps or ("",) * (self.kind == "outcome")

@@ -56,6 +56,10 @@ class NoisyVerifier:
         replies = zip(items, self._verifier.score(items), strict=True)
         return [(self._turned(problem, prefix, scores), usage) for (problem, prefix), (scores, usage) in replies]
 
+    def forget(self) -> None:
+        """See `Verifier.forget`."""
+        self._verifier.forget()
+
     def _turned(self, problem: Problem, prefix: Prefix, scores: Sequence[float]) -> tuple[float, ...]:
         read = [len(prefix.steps)] if self.kind == "outcome" else range(1, len(scores) + 1)
         both_ends = sum(self._span)
