@@ -13,7 +13,7 @@ TREE := build/lint/tts_eval
 MICRO ?= build/micro
 WEIGHTS := tts_eval/micro/weights
 
-.PHONY: install test lint demo micro micro-models clean
+.PHONY: install test lint demo bench micro micro-models clean
 
 install: $(STAMP)
 
@@ -25,9 +25,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 # Grading runs in processes of its own beside torch, so each gets its number of threads. Nothing here needs a download.
-test lint demo micro: export OMP_NUM_THREADS = $(THREADS)
-test lint demo micro: export TOKENIZERS_PARALLELISM = false
-test lint demo micro: export HF_HUB_OFFLINE = 1
+test lint demo bench micro: export OMP_NUM_THREADS = $(THREADS)
+test lint demo bench micro: export TOKENIZERS_PARALLELISM = false
+test lint demo bench micro: export HF_HUB_OFFLINE = 1
 
 test: lint
 	$(BIN)/pytest
@@ -41,6 +41,11 @@ lint: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/tts-eval demo
+
+# One thread, unless THREADS is given: what counts is work, not how it is spread.
+bench: THREADS = 1
+bench: $(STAMP)
+	$(BIN)/python tests/bench/bench.py
 
 # Rebuilds the models that ship with the project from nothing. The larger model trains beside all the others, so each has
 # one thread: two busy processes with two threads each run many times slower.

