@@ -38,7 +38,7 @@ def build_verifier(arguments: Mapping[str, Any]) -> Verifier | None:
 
 def cache_bytes(arguments: Mapping[str, Any]) -> int | None:
     """What `cache_gb=` leaves the policy, and as much the verifier, to keep of prefixes between two steps."""
-    gigabytes = arguments["cache_gb"]
+    gigabytes = arguments.get("cache_gb")  # a command that only verifies has no such argument
     return None if gigabytes is None else int(gigabytes * 1e9)
 
 
