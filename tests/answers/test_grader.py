@@ -134,17 +134,19 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_ctrl_c_does_not_work_off_the_queue() -> None:
+    pairs = [("42", f"{n}^{{{HANGS}}}") for n in range(2, 60)]
     script = f"""
 import os, signal, threading
 from tts_eval.answers import Grader
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had us ignore it
 grader = Grader(workers=1, timeout=1)
 grader.grade([("x+1", "1+x")])
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-grader.grade([("42", f"{{n}}^{{{{{HANGS}}}}}") for n in range(2, 60)])
+grader.grade({pairs!r})
 """
     start = time.monotonic()
     ended = run_script(script)
-    assert "KeyboardInterrupt" in ended.stderr
+    assert "KeyboardInterrupt" in ended.stderr and "Exception ignored" not in ended.stderr
     assert time.monotonic() - start < 30
 
 
