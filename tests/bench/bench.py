@@ -50,7 +50,7 @@ def environment(peer: str) -> str | None:
     done = folder / "installed"
     if not done.exists():
         venv.create(folder, clear=True, with_pip=True)
-        install = [python, "-m", "pip", "install", "-q", "-r", HERE / f"{peer}.txt"]
+        install: list[str | Path] = [python, "-m", "pip", "install", "-q", "-r", HERE / f"{peer}.txt"]
         if subprocess.run(install).returncode:
             return None
         name = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -68,7 +68,7 @@ def run(job: Job, contenders: Mapping[str, str], repeats: int) -> Costs:
     for repeat in range(1, repeats + 1):
         for name, python in contenders.items():
             print(f"{name}, run {repeat} of {repeats} ...", file=sys.stderr, flush=True)
-            command = [python, HERE / f"run_{name}.py", file]
+            command: list[str | Path] = [python, HERE / f"run_{name}.py", file]
             result = subprocess.run(command, capture_output=True, text=True)
             if result.returncode:
                 sys.exit(f"{name} failed:\n{result.stderr}")
