@@ -67,7 +67,8 @@ $(MICRO)/labels.done: $(MICRO)/base/README.md
 
 $(MICRO)/prm/README.md $(MICRO)/orm/README.md: $(MICRO)/%/README.md: $(MICRO)/labels.done
 	$(BIN)/tts-eval train $* --backbone $(MICRO)/base --data $(MICRO)/labels.jsonl --output $(@D) \
-		--likelihood --optimizer muon --learning_rate 6e-3 --dropout 0 --batch_size 64 --epochs 4 --eval_every 100 --patience 6 \
+		--likelihood --optimizer muon --learning_rate 6e-3 --dropout 0 --batch_size 64 --epochs 4 \
+		--eval_every 100 --patience 6 \
 		$(if $(wildcard $(@D)),--resume)
 
 clean:

@@ -33,7 +33,7 @@ from tts_eval.model_adapters.verifiers import build_verifier, cache_bytes, verif
 from tts_eval.scheduler import Scheduler
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
 from tts_eval.transcripts import Transcript
-from tts_eval.types import Decoding, Search, Usage
+from tts_eval.types import Decoding, Search, TtsEvalError, Usage
 
 
 _DEFAULTS = Decoding()
@@ -49,6 +49,7 @@ class SearchLM(LM):
         NAME: The strategy's name in journals.
         ARGUMENTS: What it takes from `--model_args`; everything else is the base model's.
         PARAMETERS: Those of them that decide the candidates and aren't named elsewhere in a journal.
+        NEEDS_VERIFIER: Whether it can't do without one.
     """
 
     NAME: ClassVar[str]
@@ -70,6 +71,7 @@ class SearchLM(LM):
         "cache_gb": Argument(number(0), None),
     }
     PARAMETERS: ClassVar[tuple[str, ...]] = ("temperature", "step_delimiter", "answer_fallback")
+    NEEDS_VERIFIER: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -86,9 +88,11 @@ class SearchLM(LM):
             like: An adapter of the same base model and verifier, which are shared with it instead of loaded again.
 
         Raises:
-            TtsEvalError: If an argument is wrong or the base model can't be made.
+            TtsEvalError: If an argument is wrong, a verifier is missing, or the base model can't be made.
         """
         super().__init__()
+        if self.NEEDS_VERIFIER and model_args.get("verifier") is None:
+            raise TtsEvalError(f"{self.NAME} searches against a verifier: add verifier= to --model_args")
         self._model_args = dict(model_args)
         self._base_name = str(model_args.get("base", self.ARGUMENTS["base"].default))
         known = parameters_of(base_class(self._base_name))

@@ -10,7 +10,7 @@ from tts_eval.model_adapters.arguments import REQUIRED, Argument, number, whole
 from tts_eval.model_adapters.base import SearchLM
 from tts_eval.search import ROUNDS, beam, dvts, rebase
 from tts_eval.selection import aggregate
-from tts_eval.types import Decoding, Search, TtsEvalError
+from tts_eval.types import Decoding, Search
 
 
 def _width(value: Any) -> int | str:
@@ -31,22 +31,7 @@ class StepSearch(SearchLM):
         "max_steps": Argument(whole(1), ROUNDS),
     }
     PARAMETERS = (*SearchLM.PARAMETERS, "max_step_tokens", "max_steps", "aggregation")
-
-    def __init__(
-        self,
-        model_args: Mapping[str, Any],
-        additional: Mapping[str, Any] | None = None,
-        *,
-        like: SearchLM | None = None,
-    ):
-        """See `SearchLM`.
-
-        Raises:
-            TtsEvalError: If there is no verifier.
-        """
-        if model_args.get("verifier") is None:
-            raise TtsEvalError(f"{self.NAME} searches against a verifier: add verifier= to --model_args")
-        super().__init__(model_args, additional, like=like)
+    NEEDS_VERIFIER = True
 
     def value(self, scores: tuple[float, ...]) -> float:
         """What ranks a prefix: its scores, aggregated."""
@@ -68,29 +53,21 @@ class Beam(StepSearch):
 
     def search(self) -> Search:
         """See `tts_eval.search.beam`."""
-        return beam(self.arguments["budget"], self.width, value=self.value, rounds=self.arguments["max_steps"])
-
-
-class Lookahead(StepSearch):
-    """Beam search that judges a step by where a greedy rollout from it leads."""
-
-    NAME = "lookahead"
-    ARGUMENTS: ClassVar[Mapping[str, Argument]] = {
-        **StepSearch.ARGUMENTS,
-        "width": Argument(_width, 4),
-        "lookahead": Argument(whole(0), REQUIRED),
-    }
-    PARAMETERS = (*StepSearch.PARAMETERS, "width", "lookahead")
-
-    def search(self) -> Search:
-        """See `tts_eval.search.beam`."""
         return beam(
             self.arguments["budget"],
             self.width,
-            lookahead=self.arguments["lookahead"],
+            lookahead=self.arguments.get("lookahead", 0),
             value=self.value,
             rounds=self.arguments["max_steps"],
         )
+
+
+class Lookahead(Beam):
+    """Beam search that judges a step by where a greedy rollout from it leads."""
+
+    NAME = "lookahead"
+    ARGUMENTS: ClassVar[Mapping[str, Argument]] = {**Beam.ARGUMENTS, "lookahead": Argument(whole(0), REQUIRED)}
+    PARAMETERS = (*Beam.PARAMETERS, "lookahead")
 
 
 class Dvts(StepSearch):

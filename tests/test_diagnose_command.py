@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from journals import write
 
-from tts_eval.cli import main
-from tts_eval.journal import Journal, Record
-from tts_eval.jsonl import Header
+from tts_eval.journal import Record
 from tts_eval.types import Candidate, Usage
 
 
@@ -30,13 +30,6 @@ def record(uid: str, answers: str, scores: list[float] | None, level: int, budge
     return Record(uid, "toy", {"name": name}, budget, 0, candidates, Usage(), gold="1", level=level)
 
 
-def write(path: Path, *records: Record) -> Path:
-    with Journal.open(path, Header({"task": "toy"})) as journal:
-        for one in records:
-            journal.append(one)
-    return path
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for budget, scores in ((2, [0.9, 0.1]), (4, [0.2, 0.3, 0.9, 0.9])):
@@ -47,12 +40,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        status = main(["diagnose", *map(str, arguments)])
-        return status, *capsys.readouterr()
-
-    return call
+def run(tts_eval_command: Run) -> Run:
+    return partial(tts_eval_command, "diagnose")
 
 
 def cells(out: str) -> list[list[str]]:

@@ -7,13 +7,14 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from journals import write
 
 from tts_eval.cli import main
-from tts_eval.journal import Journal, Record
-from tts_eval.jsonl import Header
+from tts_eval.journal import Record
 from tts_eval.types import Candidate, Usage
 
 
@@ -31,13 +32,6 @@ def record(uid: str, answers: str, scores: list[float] | None, **changes: object
     return replace(whole, **changes)
 
 
-def write(path: Path, *records: Record) -> Path:
-    with Journal.open(path, Header({"model": "m", "task": "toy", "seed": 0})) as journal:
-        for one in records:
-            journal.append(one)
-    return path
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     scored = [record("a", "1122", [0.9, 0.1, 0.6, 0.6]), record("b", "2111", [0.8, 0.1, 0.2, 0.3])]
@@ -46,12 +40,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        status = main(["select", *map(str, arguments)])
-        return status, *capsys.readouterr()
-
-    return call
+def run(tts_eval_command: Run) -> Run:
+    return partial(tts_eval_command, "select")
 
 
 def test_json(folder: Path, run: Run) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from journals import write
 
-from tts_eval.cli import main
-from tts_eval.journal import Journal, Node, Record
-from tts_eval.jsonl import Header
+from tts_eval.journal import Node, Record
 from tts_eval.types import Candidate, Usage
 
 
@@ -40,22 +40,10 @@ def record(uid: str = "p/1", **changes: object) -> Record:
     return replace(Record(uid, "toy", strategy, 2, 0, candidates, Usage(), "7", 3, nodes=NODES), **changes)
 
 
-def write(path: Path, *records: Record) -> Path:
-    with Journal.open(path, Header({"task": "toy"})) as journal:
-        for one in records:
-            journal.append(one)
-    return path
-
-
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tts_eval_command: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("COLUMNS", "100")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        status = main(["show", *map(str, arguments)])
-        return status, *capsys.readouterr()
-
-    return call
+    return partial(tts_eval_command, "show")
 
 
 def test_tree_of_a_transcript(tmp_path: Path, run: Run) -> None:

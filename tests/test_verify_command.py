@@ -6,14 +6,15 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from journals import write
 
 import tts_eval.verifiers
-from tts_eval.cli import main
-from tts_eval.journal import Journal, Record
+from tts_eval.journal import Record
 from tts_eval.jsonl import Header
 from tts_eval.labels import LabelFile, LabelledProblem, LabelledSolution
 from tts_eval.types import Candidate, Prefix, Problem, Usage
@@ -46,12 +47,8 @@ def verifier(monkeypatch: pytest.MonkeyPatch) -> Reader:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        status = main(["verify", *map(str, arguments)])
-        return status, *capsys.readouterr()
-
-    return call
+def run(tts_eval_command: Run) -> Run:
+    return partial(tts_eval_command, "verify")
 
 
 @pytest.fixture
@@ -173,10 +170,8 @@ def candidate(text: str, steps: tuple[float, ...] | None, outcome: float | None,
 
 
 def journal(path: Path, *candidates: Candidate) -> Path:
-    with Journal.open(path, Header({"model": "m", "task": "toy", "seed": 0})) as file:
-        for uid in ("a", "b"):
-            file.append(Record(uid, "toy", {"name": "best_of_n"}, len(candidates), 0, candidates, Usage(), gold="1"))
-    return path
+    how = ("toy", {"name": "best_of_n"}, len(candidates), 0, candidates, Usage())
+    return write(path, *(Record(uid, *how, gold="1") for uid in ("a", "b")))
 
 
 def test_journal_needs_no_verifier(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 
 from tabulate import tabulate
@@ -15,17 +13,15 @@ from tabulate import tabulate
 from tts_eval.analysis import by_level, load_pools
 from tts_eval.analysis.overoptimisation import SHORT, Diagnosis, diagnose
 from tts_eval.answers import default_grader
-from tts_eval.commands.options import positive
+from tts_eval.commands.options import add_pools
+from tts_eval.commands.tables import to_csv, write_file
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
 from tts_eval.types import TtsEvalError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="journal, or folder searched for candidates_*.jsonl"
-    )
-    parser.add_argument("--by", choices=("level",), help="each difficulty level of the problems apart")
+    add_pools(parser)
     parser.add_argument(
         "--selection", choices=SELECTIONS, help="default: best_of_n_weighted where there are scores, else majority"
     )
@@ -34,10 +30,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=AGGREGATIONS,
         default="last",
         help="how a solution's step scores become one score; default: %(default)s",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the random subsets; default: %(default)s")
-    parser.add_argument(
-        "--resamples", type=positive, default=1000, help="see tts-eval select --help; default: %(default)s"
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too")
 
@@ -65,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if not rows:
         raise TtsEvalError("nothing to show; ask for --selection majority")
     if args.csv is not None:
-        _write_csv(rows, args.csv)
+        write_file(args.csv, to_csv(rows))
     print(to_markdown(rows), end="")
     return 0
 
@@ -118,13 +110,3 @@ def _cells(row: Diagnosis) -> list[str]:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
-
-
-def _write_csv(rows: Sequence[Diagnosis], path: Path) -> None:
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Diagnosis)], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in rows)
-    except OSError as error:
-        raise TtsEvalError(f"{path}: {error.strerror}; choose a file that can be written") from error

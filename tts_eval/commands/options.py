@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def positive(text: str) -> int:
@@ -22,3 +23,18 @@ def share(text: str) -> float:
 def unescaped(text: str) -> str:
     r"""Text in which \n stands for a newline."""
     return text.replace("\\n", "\n")
+
+
+def add_pools(parser: argparse.ArgumentParser) -> None:
+    """Declares what all commands that measure journals take: see `tts_eval.analysis.load_pools` and `accuracy_rows`."""
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="journal, or folder searched for candidates_*.jsonl"
+    )
+    parser.add_argument("--by", choices=("level",), help="each difficulty level of the problems apart")
+    parser.add_argument("--seed", type=int, default=0, help="of the random subsets; default: %(default)s")
+    parser.add_argument(
+        "--resamples",
+        type=positive,
+        default=1000,
+        help="random subsets a problem and budget, where there are more than that; default: %(default)s",
+    )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import itertools
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,8 @@ from tts_eval.analysis import (
 )
 from tts_eval.analysis.accuracy import SCORED
 from tts_eval.answers import default_grader
-from tts_eval.commands.options import positive
+from tts_eval.commands.options import add_pools, positive
+from tts_eval.commands.tables import to_csv, write_file
 from tts_eval.report import accuracy_figure, level_figure
 from tts_eval.selection import AGGREGATIONS
 from tts_eval.types import TtsEvalError
@@ -36,9 +35,7 @@ from tts_eval.types import TtsEvalError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="journal, or folder searched for candidates_*.jsonl"
-    )
+    add_pools(parser)
     parser.add_argument("--format", choices=list(FORMATS), default="markdown", help="default: %(default)s")
     parser.add_argument(
         "--aggregation",
@@ -50,14 +47,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--selection", action="append", choices=MEASURES, help="a column to show; may be repeated; default: all"
     )
     parser.add_argument("--budgets", type=_budgets, metavar="1,4,16", help="default: 1, 2, 4, ... and the whole pool")
-    parser.add_argument("--seed", type=int, default=0, help="of the random subsets; default: %(default)s")
-    parser.add_argument(
-        "--resamples",
-        type=positive,
-        default=1000,
-        help="random subsets a problem and budget, where there are more than that; default: %(default)s",
-    )
-    parser.add_argument("--by", choices=("level",), help="each difficulty level of the problems apart")
     parser.add_argument(
         "--against",
         choices=[measure for measure in MEASURES if measure not in SCORED],
@@ -95,11 +84,8 @@ def run(args: argparse.Namespace) -> int:
     text = FORMATS[args.format](shown)
     if args.output is None:
         print(text, end="")
-        return 0
-    try:
-        args.output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TtsEvalError(f"{args.output}: {error.strerror}; choose a file that can be written") from error
+    else:
+        write_file(args.output, text)
     return 0
 
 
@@ -140,15 +126,6 @@ def _measure(pools: PoolSet, args: argparse.Namespace) -> tuple[list[Row], list[
 def to_json(rows: Sequence[Row] | Sequence[Difference]) -> str:
     """A list of objects, one a row."""
     return json.dumps([asdict(row) for row in rows], indent=1) + "\n"
-
-
-def to_csv(rows: Sequence[Row] | Sequence[Difference]) -> str:
-    """The same with a header line; no aggregation is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(rows[0])], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
 
 
 def to_markdown(rows: Sequence[Row] | Sequence[Difference]) -> str:

@@ -14,6 +14,7 @@ from tts_eval.analysis import find_journals, read_samples_gold
 from tts_eval.analysis.choice import Choice, choose
 from tts_eval.analysis.gold import gold_of
 from tts_eval.answers import default_grader
+from tts_eval.commands.tables import write_file
 from tts_eval.journal import Record, read_journal
 from tts_eval.report.one_line import one_line
 from tts_eval.report.tree import tree_html, tree_text
@@ -56,11 +57,8 @@ def run(args: argparse.Namespace) -> int:
     (choice,) = _choices([record], path, args)
     if args.html is None:
         print(tree_text(record, choice, shutil.get_terminal_size((120, 24)).columns), end="")
-        return 0
-    try:
-        args.html.write_text(tree_html(record, choice), encoding="utf-8")
-    except OSError as error:
-        raise TtsEvalError(f"{args.html}: {error.strerror}; choose a file that can be written") from error
+    else:
+        write_file(args.html, tree_html(record, choice))
     return 0
 
 

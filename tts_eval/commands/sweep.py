@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 from tqdm import tqdm
 
+from tts_eval.commands.tables import to_csv, write_file
 from tts_eval.commands.tasks import add_metadata
 from tts_eval.plugin import register_adapters
-from tts_eval.types import TtsEvalError
 
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     strategies = list(dict.fromkeys(cell.strategy for cell in cells))
     lines = [line_of(cell, results[cell.name]) for cell in cells]
     lines.sort(key=lambda line: (strategies.index(line.strategy), line.seed, line.budget))
-    _write_csv(lines, cells[0].folder.parents[1] / "sweep.csv")
+    write_file(cells[0].folder.parents[1] / "sweep.csv", to_csv(lines), mend="choose another --output")
     print(to_markdown(lines), end="")
     return 0
 
@@ -158,13 +157,3 @@ def _fill(missing: Sequence[Cell], cells: Sequence[Cell], metadata: Sequence[str
 
 def _cost(mean: float | None) -> str:
     return "" if mean is None else f"{mean:,.0f}"
-
-
-def _write_csv(lines: Sequence[Line], path: Path) -> None:
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Line)], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(line) for line in lines)
-    except OSError as error:
-        raise TtsEvalError(f"{path}: {error.strerror}; choose another --output") from error

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from tts_eval.analysis.calibration import JudgedSolution, score_measures, solution_measures
 from tts_eval.analysis.processbench import Located, first_error_measures, tuning_questions
 from tts_eval.commands.options import positive
+from tts_eval.commands.tables import write_file
 from tts_eval.commands.verify_data import LabelledSteps, is_journal, read_judged, read_labelled
 from tts_eval.model_adapters.verifiers import build_verifier, verifier_identity
 from tts_eval.report.calibration import calibration_figure
@@ -155,7 +156,4 @@ def _draw(judged: Sequence[Judged], path: Path) -> None:
 def _write(judged: Sequence[Judged], args: argparse.Namespace) -> None:
     settings = {"verifier": verifier_identity(vars(args)), "limit": args.limit, "seed": args.seed}
     results = [{**asdict(found), "judged": list(map(asdict, solutions))} for found, solutions in judged]
-    try:
-        args.output.write_text(json.dumps({**settings, "results": results}, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise TtsEvalError(f"{args.output}: {error.strerror}; choose a file that can be written") from error
+    write_file(args.output, json.dumps({**settings, "results": results}, indent=1) + "\n")

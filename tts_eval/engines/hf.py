@@ -11,15 +11,14 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from tts_eval.engines.batch import Batch, Job, Row, Stem
 from tts_eval.engines.exact import read_sequence, require_exact_rows, row_cache
-from tts_eval.engines.kept import KeptPrefixes, Node
+from tts_eval.engines.kept import KeptPrefixes
 from tts_eval.engines.memory import free_bytes, is_out_of_memory, row_bytes
-from tts_eval.engines.rows import RowCache
 from tts_eval.engines.sampling import draw, keyed_int, uniforms
 from tts_eval.engines.stops import Decode, StopFinder, add_step, split_steps
 from tts_eval.engines.tokens import step_ends
@@ -30,84 +29,6 @@ _POLL_SECONDS = 1.0
 _ROWS_SHARE = 0.3  # of the memory that is free at the start; twice that while the cache of the rows grows
 _KEPT_SHARE = 0.2  # of it, for prefixes between two steps; the rest is for activations and everybody else
 _MOST_ROWS = 256  # beyond that a batch gains little
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A submitted request and what has come of it."""
-
-    ticket: int
-    problem: Problem
-    request: Sample
-    temperature: float
-    replies: list[Prefix | None]
-    usage: Usage = field(default_factory=Usage)
-    # Apart from `usage`, since every row or step adds to them and adding ledgers is slow:
-    decoded: int = 0
-    seconds: float = 0.0
-
-    @property
-    def cost(self) -> Usage:
-        return self.usage + Usage(decode_tokens=self.decoded, seconds=self.seconds)
-
-
-@dataclass(slots=True, eq=False)
-class _Stem:
-    """A prefix of a job, to be read once and forked into the rows that are still waiting.
-
-    Attributes:
-        job: The job.
-        prefix: The prefix.
-        ids: Prompt and prefix.
-        first: Index of its first extension in the job's reply.
-        waiting: Which extensions have yet to start.
-        before: Keys and values of all its tokens but the last; None until they have been read.
-        kv: Those of all its tokens, and
-        logits: of the next token, [1, vocabulary]; None until the last has been read.
-    """
-
-    job: _Job
-    prefix: Prefix
-    ids: list[int]
-    first: int
-    waiting: deque[int]
-    before: Node | None = None
-    kv: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    """One extension while it grows."""
-
-    stem: _Stem
-    child: int
-    key: int  # of its stream of random numbers
-    stops: StopFinder
-    limit: int
-    tokens: list[int] = field(default_factory=list)
-    logprob: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class _Batch:
-    """The rows that decode together.
-
-    Attributes:
-        cache: Their keys and values.
-        logits: Of each row's next token, [rows, vocabulary].
-        rows: The rows, in the order of both.
-        last_tokens: The token that each row has just drawn.
-        size: How many rows there are, those about to join included.
-        width: Tokens that the longest row may come to have, prompt included.
-    """
-
-    cache: RowCache
-    logits: torch.Tensor
-    rows: list[_Row] = field(default_factory=list)
-    last_tokens: list[int] = field(default_factory=list)
-    size: int = 0
-    width: int = 0
 
 
 class HFEngine:
@@ -154,9 +75,9 @@ class HFEngine:
         self._row_bytes = row_bytes(model, 0)
         self._token_bytes = row_bytes(model, 1) - self._row_bytes
         self._kept = KeptPrefixes(_KEPT_SHARE * free if kept_bytes is None else kept_bytes)
-        self._stems: deque[_Stem] = deque()
+        self._stems: deque[Stem] = deque()
         self._finders: dict[tuple[str, ...], StopFinder] = {}
-        self._answered: list[_Job] = []
+        self._answered: list[Job] = []
         self._written = 0
         require_exact_rows(model, context)
         self._batch = self._empty_batch()
@@ -182,14 +103,14 @@ class HFEngine:
         """See `Engine.submit`."""
         temperature = self._decoding.temperature if request.temperature is None else request.temperature
         counts = request.counts
-        job = _Job(ticket, problem, request, temperature, [None] * sum(counts))
+        job = Job(ticket, problem, request, temperature, [None] * sum(counts))
         prompt = self._encode(problem.prompt)
         self._kept.retain(ticket, (prefix.tokens for prefix in (*request.prefixes, *request.alive)))
         first = 0
         for prefix, count in zip(request.prefixes, counts, strict=True):
             before = self._kept.find(ticket, prefix.tokens)
             ids = [*prompt, *prefix.tokens]
-            self._stems.append(_Stem(job, prefix, ids, first, deque(range(count)), before))
+            self._stems.append(Stem(job, prefix, ids, first, deque(range(count)), before))
             first += count
 
     def release(self, ticket: int) -> None:
@@ -216,9 +137,7 @@ class HFEngine:
             for job in jobs:
                 job.seconds += share
         answered, self._answered = self._answered, []
-        return [
-            (job.ticket, tuple(reply for reply in job.replies if reply), job.cost) for job in answered
-        ]
+        return [(job.ticket, tuple(reply for reply in job.replies if reply), job.cost) for job in answered]
 
     def _admit(self, deadline: float) -> None:
         """Starts waiting extensions oldest first, while there is room and time to read prompts."""
@@ -241,7 +160,7 @@ class HFEngine:
                 stem.kv = stem.logits = None
         self._batch.logits = torch.cat(logits)
 
-    def _read(self, stem: _Stem) -> None:
+    def _read(self, stem: Stem) -> None:
         """Reads all of a stem."""
         stem.kv, stem.logits = read_sequence(self._model, stem.ids)
         self._charge(stem, len(stem.ids))
@@ -249,11 +168,11 @@ class HFEngine:
             stem.before = self._kept.node(None, stem.kv[:, :, :-1])
 
     @staticmethod
-    def _charge(stem: _Stem, read: int) -> None:
+    def _charge(stem: Stem, read: int) -> None:
         whole = len(stem.waiting) * len(stem.ids)
         stem.job.usage += Usage(prefill_tokens=read, reused_tokens=whole - read)
 
-    def _room(self, stem: _Stem) -> int:
+    def _room(self, stem: Stem) -> int:
         """How many more rows like the stem's fit in the batch; at least one in an empty batch."""
         width = len(stem.ids) + self._token_limit(stem)
         self._batch.width = max(self._batch.width, width) if self._batch.rows else width
@@ -261,22 +180,22 @@ class HFEngine:
         limit = min(fitting, _MOST_ROWS) if self._max_rows is None else self._max_rows
         return max(1, limit) - len(self._batch.rows)
 
-    def _token_limit(self, stem: _Stem) -> int:
+    def _token_limit(self, stem: Stem) -> int:
         """How many tokens an extension of the stem may have."""
         left = stem.job.problem.max_tokens - len(stem.prefix.tokens)
         if stem.job.request.until == "step":
             left = min(left, self._decoding.max_step_tokens)
         return min(left, self._context - len(stem.ids))
 
-    def _row(self, stem: _Stem, child: int) -> _Row:
+    def _row(self, stem: Stem, child: int) -> Row:
         path = (*stem.prefix.path, child)
         strings = stem.job.problem.stop
         if stem.job.request.until == "step":
             strings += (self._decoding.step_delimiter,)
         key = keyed_int(self._decoding.seed, stem.job.problem.uid, path)
-        return _Row(stem, child, key, self._finder(strings), self._token_limit(stem))
+        return Row(stem, child, key, self._finder(strings), self._token_limit(stem))
 
-    def _scouts(self) -> list[_Stem]:
+    def _scouts(self) -> list[Stem]:
         """The oldest stems of which only the last token is unread, no more than have room for their rows."""
         scouts = []
         rows = len(self._batch.rows)
@@ -317,7 +236,7 @@ class HFEngine:
                 if reply:
                     self._leave(index, reply)
 
-    def _ended(self, row: _Row) -> Prefix | None:
+    def _ended(self, row: Row) -> Prefix | None:
         """The finished extension, unless what the row's last token completed is no end after all."""
         finish: Finish | None = None
         if row.tokens[-1] in self._end_tokens:
@@ -347,7 +266,7 @@ class HFEngine:
         return Prefix((*prefix.path, row.child), steps, tokens, len(tokens), logprob, finish, ends)
 
     def _leave(self, index: int, reply: Prefix) -> None:
-        """Takes a row out of the batch, its place going to the last one."""
+        """Takes a finished row out of the batch."""
         batch = self._batch
         row = batch.rows[index]
         stem, job = row.stem, row.stem.job
@@ -356,15 +275,11 @@ class HFEngine:
         if reply.finish is None and self._kept.find(job.ticket, reply.tokens) is None:
             kv = batch.cache.take(index, len(stem.ids) - 1)
             self._kept.keep(job.ticket, reply.tokens, self._kept.node(stem.before, kv))
-        batch.cache.leave(index)
-        batch.rows[index], batch.last_tokens[index] = batch.rows[-1], batch.last_tokens[-1]
-        batch.rows.pop()
-        batch.last_tokens.pop()
-        batch.size -= 1
+        batch.leave(index)
         if all(reply is not None for reply in job.replies):
             self._answered.append(job)
 
-    def _forward(self) -> list[_Job]:
+    def _forward(self) -> list[Job]:
         """Reads every row's last token, which gives the logits of its next, and the last token of new stems.
 
         Returns:
@@ -411,7 +326,7 @@ class HFEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _empty_batch(self) -> _Batch:
+    def _empty_batch(self) -> Batch:
         vocabulary = self._model.config.get_text_config().vocab_size
         logits = torch.empty(0, vocabulary, device=self._model.device, dtype=self._model.dtype)
-        return _Batch(row_cache(self._model), logits)
+        return Batch(row_cache(self._model), logits)
