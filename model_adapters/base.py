@@ -33,7 +33,7 @@ from tts_eval.model_adapters.verifiers import build_verifier, cache_bytes, verif
 from tts_eval.scheduler import Scheduler
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
 from tts_eval.transcripts import Transcript
-from tts_eval.types import Decoding, Search, TtsEvalError, Usage
+from tts_eval.types import Decoding, Problem, Search, TtsEvalError, Usage
 
 
 _DEFAULTS = Decoding()
@@ -119,7 +119,7 @@ class SearchLM(LM):
         return cls(simple_parse_args_string(arg_string), additional_config)
 
     @abstractmethod
-    def search(self) -> Search:
+    def search(self, problem: Problem) -> Search:
         """A fresh search for one problem."""
 
     def _choose_selection(self) -> None:
@@ -201,7 +201,7 @@ class SearchLM(LM):
         )
         transcript = Transcript() if self.arguments["transcript"] else None
         with bar:
-            searches = ((question.problem, self.search()) for question in questions)
+            searches = ((question.problem, self.search(question.problem)) for question in questions)
             in_flight = min(256, max(8, _SAMPLES_IN_FLIGHT // self.arguments["budget"]))
             scheduler = Scheduler(engine, self._verifier, in_flight=in_flight, watcher=transcript)
             for finished in scheduler.run(searches):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tts_eval.model_adapters.base import SearchLM
 from tts_eval.search import best_of_n
-from tts_eval.types import Search
+from tts_eval.types import Problem, Search
 
 
 class BestOfN(SearchLM):
@@ -12,6 +12,6 @@ class BestOfN(SearchLM):
 
     NAME = "best-of-n"
 
-    def search(self) -> Search:
+    def search(self, problem: Problem) -> Search:
         """Samples `budget` solutions, scored where there is a verifier."""
         return best_of_n(self.arguments["budget"], scored=self._verifier is not None)

@@ -132,8 +132,8 @@ def record_of(
             logprob=final.logprob,
             tokens=final.token_count,
             finish=final.finish or "length",
-            chain=index,
-            attempt=0,
+            chain=index // outcome.length,
+            attempt=index % outcome.length,
         )
         for index, (final, step_scores) in enumerate(zip(outcome.finals, scores, strict=True))
     )

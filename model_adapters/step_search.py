@@ -10,7 +10,7 @@ from tts_eval.model_adapters.arguments import REQUIRED, Argument, number, whole
 from tts_eval.model_adapters.base import SearchLM
 from tts_eval.search import ROUNDS, beam, dvts, rebase
 from tts_eval.selection import aggregate
-from tts_eval.types import Decoding, Search
+from tts_eval.types import Decoding, Problem, Search
 
 
 def _width(value: Any) -> int | str:
@@ -51,7 +51,7 @@ class Beam(StepSearch):
     ARGUMENTS: ClassVar[Mapping[str, Argument]] = {**StepSearch.ARGUMENTS, "width": Argument(_width, 4)}
     PARAMETERS = (*StepSearch.PARAMETERS, "width")
 
-    def search(self) -> Search:
+    def search(self, problem: Problem) -> Search:
         """See `tts_eval.search.beam`."""
         return beam(
             self.arguments["budget"],
@@ -77,7 +77,7 @@ class Dvts(StepSearch):
     ARGUMENTS: ClassVar[Mapping[str, Argument]] = {**StepSearch.ARGUMENTS, "width": Argument(_width, 4)}
     PARAMETERS = (*StepSearch.PARAMETERS, "width")
 
-    def search(self) -> Search:
+    def search(self, problem: Problem) -> Search:
         """See `tts_eval.search.dvts`."""
         return dvts(self.arguments["budget"], self.width, value=self.value, rounds=self.arguments["max_steps"])
 
@@ -92,7 +92,7 @@ class Rebase(StepSearch):
     }
     PARAMETERS = (*StepSearch.PARAMETERS, "softmax_temperature")
 
-    def search(self) -> Search:
+    def search(self, problem: Problem) -> Search:
         """See `tts_eval.search.rebase`."""
         return rebase(
             self.arguments["budget"],

@@ -30,7 +30,7 @@ class _Running(Generic[_Found]):
     search: Generator[Sample | Score, Any, _Found]
     usage: Usage = field(default_factory=Usage)
     sampling: Sample | None = None
-    to_score: tuple[Prefix, ...] = ()
+    to_score: Score | None = None
     other_seconds: float = 0.0  # neither engine nor verifier; apart from `usage`, since adding ledgers is slow
 
 
@@ -126,7 +126,7 @@ class Scheduler:
             state.sampling = request
             self._engine.submit(ticket, state.problem, request)
         else:
-            state.to_score = request.prefixes
+            state.to_score = request
 
     def _sampled(
         self, ticket: int, running: dict[int, _Running[_Found]], reply: tuple[Prefix, ...], cost: Usage
@@ -147,21 +147,29 @@ class Scheduler:
         Yields:
             The tickets of those searches, and the replies for them.
         """
-        waiting = {ticket: state for ticket, state in running.items() if state.to_score}
-        items = [(state.problem, prefix) for state in waiting.values() for prefix in state.to_score]
+        waiting = [(ticket, state, state.to_score) for ticket, state in running.items() if state.to_score]
+        items = [item for _, state, request in waiting for item in _items(state.problem, request)]
         if not items or (len(items) < _SCORED_TOGETHER and any(state.sampling for state in running.values())):
             return
         if self._verifier is None:
             raise TtsEvalError("this search scores its solutions, but has no verifier: give verifier= in --model_args")
         scores = iter(self._verifier.score(items))
-        for ticket, state in waiting.items():
+        for ticket, state, request in waiting:
             reply = []
-            for _ in state.to_score:
+            for _ in request.prefixes:
                 step_scores, cost = next(scores)
                 reused, seconds = cost.reused_tokens, cost.seconds
                 state.usage += replace(cost, verifier_reused_tokens=reused, verifier_seconds=seconds)
                 reply.append(step_scores)
             if self._watcher:
-                self._watcher(state.problem, Score(state.to_score), tuple(reply))
-            state.to_score = ()
+                self._watcher(state.problem, request, tuple(reply))
+            state.to_score = None
             yield ticket, tuple(reply)
+
+
+def _items(problem: Problem, request: Score) -> list[tuple[Problem, Prefix]]:
+    """What a request wants read: each prefix after the problem's prompt, or after a prompt of its own."""
+    if not request.prompts:
+        return [(problem, prefix) for prefix in request.prefixes]
+    pairs = zip(request.prompts, request.prefixes, strict=True)
+    return [(replace(problem, prompt=prompt), prefix) for prompt, prefix in pairs]

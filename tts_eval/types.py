@@ -97,6 +97,8 @@ class Sample:
         temperature: 0 is greedy; None takes the run's temperature.
         alive: Further prefixes that a later request may extend; an engine may forget all that it knows of others.
         lookahead: Whether the extensions are only scored and thrown away; the ledger counts their tokens apart.
+        prompts: What the policy reads before each prefix, where that isn't the problem's prompt but one that holds
+            earlier attempts (section 4); the prefixes are empty then.
     """
 
     prefixes: tuple[Prefix, ...]
@@ -105,6 +107,7 @@ class Sample:
     temperature: float | None = None
     alive: tuple[Prefix, ...] = ()
     lookahead: bool = False
+    prompts: tuple[str, ...] = ()
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -118,9 +121,14 @@ class Score:
 
     The reply is a `tuple[tuple[float, ...], ...]`: for each prefix one score for each of its steps, or a single score
     from an outcome verifier.
+
+    Attributes:
+        prefixes: Of one problem.
+        prompts: What the verifier reads before each prefix; empty where it is the problem's prompt.
     """
 
     prefixes: tuple[Prefix, ...]
+    prompts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +212,13 @@ class Outcome:
         finals: The final solutions, in the search's order.
         step_scores: For each of them its step scores, or None without a verifier.
         generations: What the search cost in the paper's unit (section 3): N, or N(k+1) with lookahead k.
+        length: Attempts in a chain (section 4): so many finals in a row are one chain, the first attempt first.
     """
 
     finals: tuple[Prefix, ...]
     step_scores: tuple[tuple[float, ...], ...] | None
     generations: int
+    length: int = 1
 
 
 Search = Generator[Sample | Score, Any, Outcome]
@@ -252,6 +262,7 @@ class Verifier(Protocol):
         kind: A process verifier (PRM) gives one score a step, an outcome verifier (ORM) one for the whole.
         aggregation: What turns its step scores into one score unless the user says otherwise: `last` suits scores that
             estimate values, `min` and `prod` those that estimate the correctness of steps.
+        history: Whether it was trained to see what the policy saw, earlier attempts included (section 4).
     """
 
     @property
@@ -259,6 +270,9 @@ class Verifier(Protocol):
 
     @property
     def aggregation(self) -> str: ...  # noqa: D102
+
+    @property
+    def history(self) -> bool: ...  # noqa: D102
 
     def score(self, items: Sequence[tuple[Problem, Prefix]]) -> Sequence[tuple[tuple[float, ...], Usage]]:
         """For each prefix its scores, and what reading it cost.

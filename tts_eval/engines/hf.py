@@ -89,7 +89,12 @@ class HFEngine:
 
     def check(self, problem: Problem) -> None:
         """See `Engine.check`."""
-        length = len(self._encode(problem.prompt))
+        self._encoded(problem, problem.prompt)
+
+    def _encoded(self, problem: Problem, prompt: str) -> list[int]:
+        """Tokens of a prompt, refused if a solution can't follow them."""
+        ids = self._encode(prompt)
+        length = len(ids)
         if length == 0:
             raise TtsEvalError(f"the prompt of problem {problem.uid} has no tokens: a model can't start from nothing")
         if length >= self._context:
@@ -98,16 +103,19 @@ class HFEngine:
                 "use fewer few-shot examples (--num_fewshot), leave the problem out (--samples), or raise max_length= "
                 "in --model_args if the model allows it"
             )
+        return ids
 
     def submit(self, ticket: int, problem: Problem, request: Sample) -> None:
         """See `Engine.submit`."""
         temperature = self._decoding.temperature if request.temperature is None else request.temperature
         counts = request.counts
         job = Job(ticket, problem, request, temperature, [None] * sum(counts))
-        prompt = self._encode(problem.prompt)
+        prompts = [self._encoded(problem, prompt) for prompt in request.prompts or (problem.prompt,)]
+        if not request.prompts:
+            prompts *= len(request.prefixes)
         self._kept.retain(ticket, (prefix.tokens for prefix in (*request.prefixes, *request.alive)))
         first = 0
-        for prefix, count in zip(request.prefixes, counts, strict=True):
+        for prompt, prefix, count in zip(prompts, request.prefixes, counts, strict=True):
             before = self._kept.find(ticket, prefix.tokens)
             ids = [*prompt, *prefix.tokens]
             self._stems.append(Stem(job, prefix, ids, first, deque(range(count)), before))

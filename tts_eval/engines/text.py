@@ -74,7 +74,7 @@ class TextEngine:
 
     def submit(self, ticket: int, problem: Problem, request: Sample) -> None:
         """See `Engine.submit`."""
-        if request.until == "step" or request.prefixes != (Prefix(),):
+        if request.until == "step" or any(prefix.steps for prefix in request.prefixes):
             raise TtsEvalError(
                 "this base model only maps a prompt to a whole text, so a search can't go on from a partial solution: "
                 "use --model tts-best-of-n with it, or base=hf for step-wise search"
@@ -89,9 +89,9 @@ class TextEngine:
             taken.append(self._queue.popleft())
             size += sum(taken[-1][2].counts)
         pairs = [
-            (problem.prompt, self._arguments(problem, request, child))
+            (prompt, self._arguments(problem, request, path))
             for _, problem, request in taken
-            for child in range(sum(request.counts))
+            for prompt, path in _samples(problem, request)
         ]
         started = time.monotonic()
         texts = iter(self._generate(pairs))
@@ -109,7 +109,7 @@ class TextEngine:
     def _temperature(self, request: Sample) -> float:
         return self._decoding.temperature if request.temperature is None else request.temperature
 
-    def _arguments(self, problem: Problem, request: Sample, child: int) -> dict[str, Any]:
+    def _arguments(self, problem: Problem, request: Sample, path: tuple[int, ...]) -> dict[str, Any]:
         temperature = self._temperature(request)
         arguments: dict[str, Any] = {
             "until": list(problem.stop),
@@ -119,7 +119,7 @@ class TextEngine:
         }
         if self._takes_seed:
             # 31 bits: servers read it as a signed 32-bit number
-            arguments["seed"] = keyed_int(self._decoding.seed, problem.uid, (child,), bits=32) >> 1
+            arguments["seed"] = keyed_int(self._decoding.seed, problem.uid, path, bits=32) >> 1
         return arguments
 
     def _release(self, taken: list[tuple[int, Problem, Sample]], grouped: list[list[str]]) -> list[Reply]:
@@ -144,22 +144,33 @@ class TextEngine:
     def _reply(
         self, problem: Problem, request: Sample, texts: list[str], share: float
     ) -> tuple[tuple[Prefix, ...], Usage]:
+        samples = _samples(problem, request)
         counts = [self._count_tokens(text) if self._count_tokens else None for text in texts]
         prefixes = tuple(
             # The interface doesn't tell why a text ended; one that fills the limit was cut by it.
             Prefix(
-                path=(child,),
+                path=path,
                 steps=split_steps(text, self._decoding.step_delimiter),
                 token_count=count,
                 logprob=None,
                 finish="length" if count is not None and count >= problem.max_tokens else "eos",
             )
-            for child, (text, count) in enumerate(zip(texts, counts, strict=True))
+            for (_, path), text, count in zip(samples, texts, counts, strict=True)
         )
         cost = Usage(prefill_tokens=None, decode_tokens=None, reused_tokens=None, seconds=share * len(texts))
         if self._count_tokens:
             decoded = sum(count for count in counts if count is not None)
-            read = self._count_tokens(problem.prompt) * len(texts)
+            read = sum(map(self._count_tokens, (prompt for prompt, _ in samples)))
             cost = Usage(prefill_tokens=read, decode_tokens=decoded, seconds=share * len(texts))
             self._written = (self._written or 0) + decoded
         return prefixes, cost
+
+
+def _samples(problem: Problem, request: Sample) -> list[tuple[str, tuple[int, ...]]]:
+    """For each extension that a request wants, what the model reads and the extension's path."""
+    prompts = request.prompts or (problem.prompt,) * len(request.prefixes)
+    return [
+        (prompt, (*prefix.path, child))
+        for prompt, prefix, count in zip(prompts, request.prefixes, request.counts, strict=True)
+        for child in range(count)
+    ]
