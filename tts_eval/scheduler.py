@@ -155,16 +155,14 @@ class Scheduler:
             raise TtsEvalError("this search scores its solutions, but has no verifier: give verifier= in --model_args")
         scores = iter(self._verifier.score(items))
         for ticket, state, request in waiting:
-            reply = []
-            for _ in request.prefixes:
-                step_scores, cost = next(scores)
-                reused, seconds = cost.reused_tokens, cost.seconds
-                state.usage += replace(cost, verifier_reused_tokens=reused, verifier_seconds=seconds)
-                reply.append(step_scores)
+            answers = [next(scores) for _ in request.prefixes]
+            reply = tuple(step_scores for step_scores, _ in answers)
+            cost = sum((cost for _, cost in answers), Usage())
+            state.usage += replace(cost, verifier_reused_tokens=cost.reused_tokens, verifier_seconds=cost.seconds)
             if self._watcher:
-                self._watcher(state.problem, request, tuple(reply))
+                self._watcher(state.problem, request, reply)
             state.to_score = None
-            yield ticket, tuple(reply)
+            yield ticket, reply
 
 
 def _items(problem: Problem, request: Score) -> list[tuple[Problem, Prefix]]:

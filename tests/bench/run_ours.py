@@ -31,10 +31,9 @@ def prepare(job: Job) -> Callable[[Job], Cost]:
     tokenizer = AutoTokenizer.from_pretrained(job.policy)
     model = AutoModelForCausalLM.from_pretrained(job.policy, dtype=torch.float32).eval()
     verifier: Any = load_verifier(job.prm, dtype="float32", device="cpu")
-    classifier = verifier._reader._model
     parts: dict[str, float] = {}
     model.forward = _clocked(model.forward, "policy", parts)
-    classifier.forward = _clocked(classifier.forward, "verifier", parts)
+    verifier._reader._outputs = _clocked(verifier._reader._outputs, "verifier", parts)
     hf.draw = _clocked(hf.draw, "drawing", parts)
     engine = hf.HFEngine(
         model,

@@ -11,6 +11,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalErr
 
 
 _POLL_SECONDS = 1.0
+_PROMPTS = 4096  # whose tokens are remembered: a step-wise search names its prompt again and again
 _ROWS_SHARE = 0.3  # of the memory that is free at the start; twice that while the cache of the rows grows
 _KEPT_SHARE = 0.2  # of it, for prefixes between two steps; the rest is for activations and everybody else
 _MOST_ROWS = 256  # beyond that a batch gains little
@@ -63,7 +65,7 @@ class HFEngine:
         kept_bytes: int | None = None,
     ):
         self._model = model
-        self._encode = encode
+        self._encode = lru_cache(maxsize=_PROMPTS)(encode)
         self._decode = decode
         self._end_tokens = frozenset(end_tokens)
         self._special_tokens = special_tokens
@@ -160,13 +162,15 @@ class HFEngine:
             assert stem.kv is not None and stem.logits is not None
             count = min(room, len(stem.waiting))
             self._batch.size = len(self._batch.rows) + count
-            self._batch.cache.join([stem.kv], count)
+            waiting = sum(len(other.waiting) for other in self._stems) - count
+            self._batch.cache.join([stem.kv], count, coming=min(waiting, room - count))
             logits.append(stem.logits.expand(count, -1))
             self._batch.rows += [self._row(stem, stem.waiting.popleft()) for _ in range(count)]
             if not stem.waiting:
                 self._stems.popleft()
                 stem.kv = stem.logits = None
-        self._batch.logits = torch.cat(logits)
+        if len(logits) > 1:
+            self._batch.logits = torch.cat(logits)
 
     def _read(self, stem: Stem) -> None:
         """Reads all of a stem."""

@@ -69,16 +69,18 @@ class RowCache(Cache):
         """Rows in the cache."""
         return len(self._lengths)
 
-    def join(self, stretches: Sequence[torch.Tensor], copies: int) -> None:
+    def join(self, stretches: Sequence[torch.Tensor], copies: int, coming: int = 0) -> None:
         """Adds `copies` rows that all start from the same sequence.
 
         Args:
             stretches: Its keys and values, stretch by stretch, each [2 x layers, heads, tokens, dim].
             copies: How many rows.
+            coming: How many more will join before the next step, so that room is made once.
         """
         first, length = self.row_count, sum(stretch.shape[2] for stretch in stretches)
         self._lengths += [length] * copies
-        self._reserve(*self._padded(), like=stretches[0])
+        rows, columns = self._padded()
+        self._reserve(max(rows, self.row_count + coming), columns, first, like=stretches[0])
         at = 0
         for stretch in stretches:
             end = at + stretch.shape[2]
@@ -110,7 +112,7 @@ class RowCache(Cache):
         rows, columns = self._padded()
         spare = [0] * (rows - self.row_count)
         lengths = torch.tensor([*self._lengths, *spare], device=device)[:, None]  # [rows, 1]
-        self._reserve(rows, columns)
+        self._reserve(rows, columns, self.row_count)
         at = torch.arange(rows, device=self.kv.device), lengths[:, 0].to(self.kv.device)
         for block, keys, values in zip(self._blocks, self.kv[::2], self.kv[1::2], strict=True):
             block.begin_step(keys[:rows, :, :columns], values[:rows, :, :columns], at)
@@ -131,8 +133,8 @@ class RowCache(Cache):
         columns = max(self._lengths) + 1
         return max(self.row_count, self._least_rows), columns + -columns % _COLUMNS
 
-    def _reserve(self, rows: int, columns: int, like: torch.Tensor | None = None) -> None:
-        """Makes the block at least that large; the first one takes shape and type of `like`."""
+    def _reserve(self, rows: int, columns: int, used: int, like: torch.Tensor | None = None) -> None:
+        """Makes the block, of which `used` rows hold something, at least that large; the first one is like `like`."""
         layers, old_rows, heads, old_columns, dim = self.kv.shape
         if like is not None and not old_rows:
             layers, heads, _, dim = like.shape
@@ -143,7 +145,7 @@ class RowCache(Cache):
             columns = columns + 4 * _COLUMNS if columns > old_columns else old_columns
             # Zeros, not empty: a masked column weighs nothing, but nothing times NaN is NaN.
             grown = self.kv.new_zeros(layers, rows, heads, columns, dim)
-            grown[:, :old_rows, :, :old_columns] = self.kv
+            grown[:, :used, :, :old_columns] = self.kv[:, :used]
             self.kv = grown
 
     def _mask(self, lengths: torch.Tensor, columns: int) -> Mask:

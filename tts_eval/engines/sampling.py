@@ -58,12 +58,45 @@ def draw(logits: torch.Tensor, temperatures: torch.Tensor, uniforms: torch.Tenso
     Returns:
         Token ids [rows] int64, and their log-probabilities [rows] float64 at temperature 1.
     """
-    logits = logits.double()  # float32 sums over a large vocabulary are off by enough to move a draw
+    shifted = logits.float() - logits.amax(-1, keepdim=True).float()  # [rows, vocabulary], at most 0
     warm = temperatures > 0
-    scaled = logits / torch.where(warm, temperatures, 1.0)[:, None]
-    cumulative = scaled.softmax(-1).cumsum(-1)  # [rows, vocabulary]
-    targets = uniforms[:, None] * cumulative[:, -1:]
-    sampled = torch.searchsorted(cumulative, targets, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
-    tokens = torch.where(warm, sampled, logits.argmax(-1))
-    logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
-    return tokens, logprobs
+    divisors = torch.where(warm, temperatures, 1.0).float()[:, None]  # [rows, 1]
+    tokens = _invert(_block_sums((shifted / divisors).exp_()), uniforms)
+    if not warm.all():
+        tokens = torch.where(warm, tokens, shifted.argmax(-1))
+    logprobs = shifted.gather(1, tokens[:, None])[:, 0].double()
+    return tokens, logprobs - _block_sums(shifted.exp_())[1].sum(-1).log()
+
+
+_BLOCK = 256
+
+
+def _block_sums(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cuts rows into blocks, [rows, blocks, block], and sums each, [rows, blocks] float64.
+
+    A float32 sum over a large vocabulary is off by enough to move a draw, and float64 throughout takes several times as
+    long. Also, the sum of a block is the same however many rows and threads there are.
+    """
+    rows, vocabulary = weights.shape
+    if vocabulary > _BLOCK and vocabulary % _BLOCK:
+        weights = torch.nn.functional.pad(weights, (0, -vocabulary % _BLOCK))
+    blocks = weights.view(rows, -1, min(vocabulary, _BLOCK))
+    return blocks, blocks.sum(-1).double()
+
+
+def _invert(weights: tuple[torch.Tensor, torch.Tensor], uniforms: torch.Tensor) -> torch.Tensor:
+    """Finds the entry of each row, [rows], up to which a share of its weights lies: the block first, then in it."""
+    blocks, sums = weights
+    rows, _, size = blocks.shape
+    ends = sums.cumsum(-1)  # [rows, blocks]
+    targets = uniforms[:, None] * ends[:, -1:]
+    block = _first_above(ends, targets)  # [rows, 1]
+    # The share of the block, not its weight: the sum below is another than the block's in the last digits.
+    share = 1 - (ends.gather(1, block) - targets) / sums.gather(1, block)
+    inside = blocks[torch.arange(rows, device=block.device), block[:, 0]].double().cumsum(-1)  # [rows, size]
+    return (block * size + _first_above(inside, share * inside[:, -1:]))[:, 0]
+
+
+def _first_above(ends: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Index of the first of ascending values that lies above the target, [rows, 1]; at most the last."""
+    return torch.searchsorted(ends, targets, right=True).clamp_(max=ends.shape[1] - 1)

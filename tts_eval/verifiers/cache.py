@@ -48,6 +48,8 @@ class Known:
 
     def kv_until(self, end: int) -> list[torch.Tensor]:
         """Keys and values of the first `end` tokens."""
+        if end == self.length:
+            return self.kv
         kept = []
         for stretch in self.kv:
             kept.append(stretch[:, :, :end])
@@ -72,12 +74,10 @@ class PrefixTree:
     def find(self, ids: Sequence[int]) -> Known:
         """Finds the longest known beginning of a sequence."""
         path, length = self._walk(ids)
-        kv, outputs, left = [], [], length
-        for stretch in path:
-            count = min(left, len(stretch.ids))
-            kv.append(stretch.kv[:, :, :count])
-            outputs.append(stretch.outputs[:count])
-            left -= count
+        kv, outputs = [stretch.kv for stretch in path], [stretch.outputs for stretch in path]
+        beyond = sum(len(stretch.ids) for stretch in path) - length
+        if beyond:  # the last stretch goes on otherwise
+            kv[-1], outputs[-1] = kv[-1][:, :, :-beyond], outputs[-1][:-beyond]
         for stretch in reversed(path):
             self._order.move_to_end(stretch)
         return Known(length, kv, outputs)

@@ -12,11 +12,18 @@ So a model that measures distances in columns (a sliding window, a bias by dista
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
+
+
+# Where there is a mask transformers copies the keys that a group of heads shares. GPU kernels need that; torch's CPU
+# kernel does not, and takes a third of the time without.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRANSFORMERS_SDPA_FORCE_GQA", "1")
 
 
 class Reader(Protocol):
@@ -79,8 +86,8 @@ class TokenReader:
             return self._outputs(input_ids=ids, attention_mask=mask), None
         columns = mask.shape[1] - ids.shape[1]
         cache = Cache(layer_class_to_replicate=DynamicLayer)
-        for layer, (keys, values) in enumerate(() if past is None else past.unflatten(0, (-1, 2))):
-            cache.update(keys, values, layer)
+        if past is not None:
+            cache.layers += [_layer(keys, values) for keys, values in past.unflatten(0, (-1, 2))]
         positions = mask.cumsum(-1)[:, columns:] - 1
         outputs = self._outputs(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
@@ -89,6 +96,7 @@ class TokenReader:
         return outputs, torch.stack(kv)
 
     def _outputs(self, **inputs: Any) -> torch.Tensor:
+        """The forward pass, [rows, new, outputs]."""
         output = self._model(**inputs)
         logits: torch.Tensor = output.logits if self._head is None else self._head(output.last_hidden_state)
         return logits
@@ -146,12 +154,13 @@ def read_rows(reader: Reader, rows: Sequence[Row], keep: bool) -> list[tuple[tor
     """
     pasts = [sum(stretch.shape[2] for stretch in row.past) for row in rows]
     columns, new = max(pasts), max(len(row.ids) for row in rows)
-    ids = torch.zeros(len(rows), new, dtype=torch.long)
-    mask = torch.zeros(len(rows), columns + new, dtype=torch.long)
+    ids = torch.tensor([[*row.ids, *[0] * (new - len(row.ids))] for row in rows])
+    first = columns - torch.tensor(pasts)[:, None]
+    last = columns + torch.tensor([len(row.ids) for row in rows])[:, None]
+    column = torch.arange(columns + new)
+    mask = ((first <= column) & (column < last)).long()
     past: torch.Tensor | None = None
     for index, (row, length) in enumerate(zip(rows, pasts, strict=True)):
-        ids[index, : len(row.ids)] = torch.tensor(row.ids)
-        mask[index, columns - length : columns + len(row.ids)] = 1
         at = columns - length
         for stretch in row.past:
             if past is None:
@@ -193,6 +202,14 @@ def reads_in_pieces(reader: Reader) -> bool:
     expected = torch.cat([outputs[cut:] for outputs, cut in zip(whole, cuts, strict=True)])
     tolerance = torch.finfo(reader.dtype).eps ** 0.5 * max(1.0, float(expected.std()))
     return torch.allclose(found, expected, rtol=0, atol=tolerance)
+
+
+def _layer(keys: torch.Tensor, values: torch.Tensor) -> DynamicLayer:
+    """A layer that holds these, [rows, heads, past, dim]; by `update` it would hold a copy."""
+    layer = DynamicLayer()
+    layer.lazy_initialization(keys, values)
+    layer.keys, layer.values = keys, values
+    return layer
 
 
 def _logprobs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

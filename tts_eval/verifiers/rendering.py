@@ -56,7 +56,7 @@ def render_steps(tokenizer: Any, prompt: str, steps: Sequence[str], delimiter: s
 @lru_cache(maxsize=2**16)
 def _tokenised(tokenizer: Any, text: str, special: bool) -> tuple[int, ...]:
     """Tokens of a text; many solutions share prompt and steps, and a search renders each of them again and again."""
-    return tuple(tokenizer(text, add_special_tokens=special)["input_ids"])
+    return tuple(tokenizer.encode(text, add_special_tokens=special))
 
 
 def render_lines(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
