@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
@@ -33,15 +34,21 @@ class Job:
         return self.usage + Usage(decode_tokens=self.decoded, seconds=self.seconds)
 
 
+class Place(NamedTuple):
+    """Of an extension: its path, and its index in the job's reply."""
+
+    path: tuple[int, ...]
+    index: int
+
+
 @dataclass(slots=True, eq=False)
 class Stem:
     """A prefix of a job, to be read once and forked into the rows that are still waiting.
 
     Attributes:
         job: The job.
-        prefix: The prefix.
+        prefix: The prefix, or the first of several that have the same tokens.
         ids: Prompt and prefix.
-        first: Index of its first extension in the job's reply.
         waiting: Which extensions have yet to start.
         before: Keys and values of all its tokens but the last; None until they have been read.
         kv: Those of all its tokens, and
@@ -51,19 +58,31 @@ class Stem:
     job: Job
     prefix: Prefix
     ids: list[int]
-    first: int
-    waiting: deque[int]
-    before: Node | None = None
+    before: Node | None
+    waiting: deque[Place] = field(default_factory=deque)
     kv: torch.Tensor | None = None
     logits: torch.Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has yet to start: greedy extensions are all the same, so one serves all of them."""
+        return min(1, len(self.waiting)) if self.job.temperature == 0 else len(self.waiting)
+
+    def start(self) -> list[Place]:
+        """Takes the places that the next row fills."""
+        if self.job.temperature > 0:
+            return [self.waiting.popleft()]
+        places = list(self.waiting)
+        self.waiting.clear()
+        return places
 
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One extension while it grows."""
+    """One extension while it grows, and the places in the reply that it fills."""
 
     stem: Stem
-    child: int
+    places: list[Place]
     key: int  # of its stream of random numbers
     stops: StopFinder
     limit: int

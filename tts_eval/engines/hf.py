@@ -11,12 +11,13 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import torch
 
-from tts_eval.engines.batch import Batch, Job, Row, Stem
+from tts_eval.engines.batch import Batch, Job, Place, Row, Stem
 from tts_eval.engines.exact import read_sequence, require_exact_rows, row_cache
 from tts_eval.engines.kept import KeptPrefixes
 from tts_eval.engines.memory import free_bytes, is_out_of_memory, row_bytes
@@ -112,16 +113,18 @@ class HFEngine:
         temperature = self._decoding.temperature if request.temperature is None else request.temperature
         counts = request.counts
         job = Job(ticket, problem, request, temperature, [None] * sum(counts))
-        prompts = [self._encoded(problem, prompt) for prompt in request.prompts or (problem.prompt,)]
-        if not request.prompts:
-            prompts *= len(request.prefixes)
         self._kept.retain(ticket, (prefix.tokens for prefix in (*request.prefixes, *request.alive)))
-        first = 0
+        stems: dict[tuple[str, tuple[int, ...], tuple[str, ...]], Stem] = {}
+        prompts = request.prompts or (problem.prompt,) * len(request.prefixes)
+        index = 0
         for prompt, prefix, count in zip(prompts, request.prefixes, counts, strict=True):
-            before = self._kept.find(ticket, prefix.tokens)
-            ids = [*prompt, *prefix.tokens]
-            self._stems.append(Stem(job, prefix, ids, first, deque(range(count)), before))
-            first += count
+            key = (prompt, prefix.tokens, prefix.steps)
+            if key not in stems:
+                ids = [*self._encoded(problem, prompt), *prefix.tokens]
+                stems[key] = Stem(job, prefix, ids, self._kept.find(ticket, prefix.tokens))
+            stems[key].waiting += [Place((*prefix.path, child), index + child) for child in range(count)]
+            index += count
+        self._stems += stems.values()
 
     def release(self, ticket: int) -> None:
         """See `Engine.release`."""
@@ -160,12 +163,12 @@ class HFEngine:
             if stem.kv is None:
                 self._read(stem)
             assert stem.kv is not None and stem.logits is not None
-            count = min(room, len(stem.waiting))
+            count = min(room, stem.rows)
             self._batch.size = len(self._batch.rows) + count
-            waiting = sum(len(other.waiting) for other in self._stems) - count
+            waiting = sum(other.rows for other in self._stems) - count
             self._batch.cache.join([stem.kv], count, coming=min(waiting, room - count))
             logits.append(stem.logits.expand(count, -1))
-            self._batch.rows += [self._row(stem, stem.waiting.popleft()) for _ in range(count)]
+            self._batch.rows += [self._row(stem, stem.start()) for _ in range(count)]
             if not stem.waiting:
                 self._stems.popleft()
                 stem.kv = stem.logits = None
@@ -199,22 +202,21 @@ class HFEngine:
             left = min(left, self._decoding.max_step_tokens)
         return min(left, self._context - len(stem.ids))
 
-    def _row(self, stem: Stem, child: int) -> Row:
-        path = (*stem.prefix.path, child)
+    def _row(self, stem: Stem, places: list[Place]) -> Row:
         strings = stem.job.problem.stop
         if stem.job.request.until == "step":
             strings += (self._decoding.step_delimiter,)
-        key = keyed_int(self._decoding.seed, stem.job.problem.uid, path)
-        return Row(stem, child, key, self._finder(strings), self._token_limit(stem))
+        key = keyed_int(self._decoding.seed, stem.job.problem.uid, places[0].path)
+        return Row(stem, places, key, self._finder(strings), self._token_limit(stem))
 
     def _scouts(self) -> list[Stem]:
         """The oldest stems of which only the last token is unread, no more than have room for their rows."""
         scouts = []
         rows = len(self._batch.rows)
         for stem in self._stems:
-            if rows and rows + len(stem.waiting) > len(self._batch.rows) + self._room(stem):
+            if rows and rows + stem.rows > len(self._batch.rows) + self._room(stem):
                 break
-            rows += len(stem.waiting)
+            rows += stem.rows
             if stem.kv is None and stem.before is not None:
                 scouts.append(stem)
         return scouts
@@ -275,14 +277,15 @@ class HFEngine:
             steps = add_step(prefix.steps, step)
             ends = (*prefix.step_ends[: len(steps) - 1], len(tokens))[: len(steps)]
         logprob = (prefix.logprob or 0.0) + row.logprob
-        return Prefix((*prefix.path, row.child), steps, tokens, len(tokens), logprob, finish, ends)
+        return Prefix(row.places[0].path, steps, tokens, len(tokens), logprob, finish, ends)
 
     def _leave(self, index: int, reply: Prefix) -> None:
         """Takes a finished row out of the batch."""
         batch = self._batch
         row = batch.rows[index]
         stem, job = row.stem, row.stem.job
-        job.replies[stem.first + row.child] = reply
+        for place in row.places:
+            job.replies[place.index] = replace(reply, path=place.path)
         job.decoded += len(row.tokens)
         if reply.finish is None and self._kept.find(job.ticket, reply.tokens) is None:
             kv = batch.cache.take(index, len(stem.ids) - 1)
@@ -326,12 +329,12 @@ class HFEngine:
         self._max_rows = max(1, self._batch.size // 2)
         stems = {id(row.stem): row.stem for row in self._batch.rows} | {id(stem): stem for stem in self._stems}
         for row in self._batch.rows:
-            row.stem.waiting.append(row.child)
+            row.stem.waiting += row.places
             row.stem.job.decoded += len(row.tokens)  # written, and to be written again
         for stem in stems.values():
-            stem.waiting = deque(sorted(stem.waiting))
+            stem.waiting = deque(sorted(stem.waiting, key=lambda place: place.index))
             stem.before = stem.kv = stem.logits = None
-        self._stems = deque(sorted(stems.values(), key=lambda stem: (stem.job.ticket, stem.first)))
+        self._stems = deque(sorted(stems.values(), key=lambda stem: (stem.job.ticket, stem.waiting[0].index)))
         self._kept.clear()
         self._batch = self._empty_batch()
         gc.collect()

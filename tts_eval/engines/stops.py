@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 
-Decode = Callable[[Sequence[int]], str]
+Decode = Callable[[tuple[int, ...]], str]
 
 
 class StopFinder:
@@ -32,13 +32,13 @@ class StopFinder:
         # A token adds a character at least, but for the pieces of a split character: twice the length is ample.
         self._reach = 2 * max(map(len, strings), default=0) + 4
 
-    def found(self, tokens: Sequence[int]) -> bool:
+    def found(self, tokens: tuple[int, ...]) -> bool:
         """Whether the last of `tokens` ends the text or completes a stop string."""
         token = tokens[-1]
         if token in self.end_tokens:
             return True
         # U+FFFD is a piece of a character, and may be one of a stop string.
-        if token in self.harmless or self._last_characters.isdisjoint(self._decode([token])):
+        if token in self.harmless or self._last_characters.isdisjoint(self._decode((token,))):
             self.harmless.add(token)
             return False
         tail = self._decode(tokens[-self._reach :])

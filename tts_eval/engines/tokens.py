@@ -11,7 +11,7 @@ from typing import Any
 from tts_eval.engines.stops import Decode
 
 
-def step_ends(decode: Decode, tokens: Sequence[int], steps: Sequence[str]) -> tuple[int, ...]:
+def step_ends(decode: Decode, tokens: tuple[int, ...], steps: Sequence[str]) -> tuple[int, ...]:
     """Finds the token after which each step of a solution ends.
 
     Args:
