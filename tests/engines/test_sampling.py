@@ -66,3 +66,21 @@ def test_streams_are_uniform_along_and_across_keys() -> None:
     for numbers in (along, across):
         assert chisquare(np.histogram(numbers, 20, (0, 1))[0]).pvalue > 0.01
         assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize("vocabulary", [134, 1000, 49152])
+def test_a_row_is_drawn_as_if_it_were_alone(vocabulary: int) -> None:
+    logits = 3 * torch.randn(23, vocabulary, generator=torch.Generator().manual_seed(vocabulary))
+    temperatures, random = torch.linspace(0, 2, 23).double(), independent(23)
+    tokens, logprobs = draw(logits, temperatures, random)
+    for row in range(23):
+        alone = draw(logits[row : row + 1], temperatures[row : row + 1], random[row : row + 1])
+        assert (tokens[row], logprobs[row]) == alone  # to the last bit
+
+
+def test_a_draw_inverts_the_cumulative_distribution_of_a_large_vocabulary() -> None:
+    logits = 3 * torch.randn(64, 49152, generator=torch.Generator().manual_seed(1))
+    random = independent(64)
+    tokens, _ = draw(logits, torch.full((64,), 2.0).double(), random)
+    cumulative = (logits.double() / 2).softmax(-1).cumsum(-1)
+    assert tokens.tolist() == torch.searchsorted(cumulative, random[:, None], right=True)[:, 0].tolist()

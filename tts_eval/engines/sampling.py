@@ -58,37 +58,40 @@ def draw(logits: torch.Tensor, temperatures: torch.Tensor, uniforms: torch.Tenso
     Returns:
         Token ids [rows] int64, and their log-probabilities [rows] float64 at temperature 1.
     """
-    shifted = logits.float() - logits.amax(-1, keepdim=True).float()  # [rows, vocabulary], at most 0
+    logits = logits.float()
     warm = temperatures > 0
     divisors = torch.where(warm, temperatures, 1.0).float()[:, None]  # [rows, 1]
-    tokens = _invert(_block_sums((shifted / divisors).exp_()), uniforms)
+    tokens = _invert((logits / divisors).softmax(-1), uniforms)
     if not warm.all():
-        tokens = torch.where(warm, tokens, shifted.argmax(-1))
-    logprobs = shifted.gather(1, tokens[:, None])[:, 0].double()
-    return tokens, logprobs - _block_sums(shifted.exp_())[1].sum(-1).log()
+        tokens = torch.where(warm, tokens, logits.argmax(-1))
+    # Not by `exp`, which computes the last few numbers of a tensor otherwise than the rest: rows would see each other.
+    logprobs = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+    return tokens, logprobs.double()
 
 
 _BLOCK = 256
 
 
-def _block_sums(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cuts rows into blocks, [rows, blocks, block], and sums each, [rows, blocks] float64.
+def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """Finds the entry of each row up to which a share of its weights lies: first the block of entries, then in it.
 
     A float32 sum over a large vocabulary is off by enough to move a draw, and float64 throughout takes several times as
-    long. Also, the sum of a block is the same however many rows and threads there are.
+    long.
+
+    Args:
+        weights: [rows, vocabulary].
+        uniforms: [rows] float64 in [0, 1).
+
+    Returns:
+        [rows] int64.
     """
     rows, vocabulary = weights.shape
-    if vocabulary > _BLOCK and vocabulary % _BLOCK:
-        weights = torch.nn.functional.pad(weights, (0, -vocabulary % _BLOCK))
-    blocks = weights.view(rows, -1, min(vocabulary, _BLOCK))
-    return blocks, blocks.sum(-1).double()
-
-
-def _invert(weights: tuple[torch.Tensor, torch.Tensor], uniforms: torch.Tensor) -> torch.Tensor:
-    """Finds the entry of each row, [rows], up to which a share of its weights lies: the block first, then in it."""
-    blocks, sums = weights
-    rows, _, size = blocks.shape
-    ends = sums.cumsum(-1)  # [rows, blocks]
+    size = min(vocabulary, _BLOCK)
+    if vocabulary % size:
+        weights = torch.nn.functional.pad(weights, (0, -vocabulary % size))
+    blocks = weights.view(rows, -1, size)
+    sums = blocks.sum(-1).double()  # [rows, blocks]
+    ends = sums.cumsum(-1)
     targets = uniforms[:, None] * ends[:, -1:]
     block = _first_above(ends, targets)  # [rows, 1]
     # The share of the block, not its weight: the sum below is another than the block's in the last digits.
