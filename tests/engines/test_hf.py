@@ -106,6 +106,19 @@ def test_the_prompt_is_read_once_and_every_token_is_counted() -> None:
     assert usage.seconds > 0
 
 
+def test_prefixes_with_the_same_tokens_are_read_once_and_greedy_extensions_written_once() -> None:
+    p = problem(3, max_tokens=20)
+    twins = (ROOT, Prefix(path=(7,)))
+    ((greedy, cost),) = run(tiny_engine(MODEL, DECODING), [(p, Sample(twins, 2, "end", temperature=0.0))])
+    assert [reply.path for reply in greedy] == [(0,), (1,), (7, 0), (7, 1)]
+    assert len({reply.tokens for reply in greedy}) == 1 and cost.decode_tokens == greedy[0].token_count
+    ((sampled, cost),) = run(tiny_engine(MODEL, DECODING), [(p, Sample(twins, 2, "end"))])
+    assert [reply.path for reply in sampled] == [(0,), (1,), (7, 0), (7, 1)]
+    assert len({reply.tokens for reply in sampled}) == 4  # each by the randomness of its own path
+    read = len(encode(p.prompt))
+    assert (cost.prefill_tokens, cost.reused_tokens) == (read, 3 * read)
+
+
 def test_running_out_of_memory_halves_the_batch_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     requests = [(problem(index), Sample((ROOT,), 24, "end")) for index in range(4)]
     expected = [[prefix.tokens for prefix in reply] for reply, _ in run(tiny_engine(MODEL, DECODING), requests)]

@@ -35,10 +35,10 @@ class Job:
 
 
 class Place(NamedTuple):
-    """Of an extension: its path, and its index in the job's reply."""
+    """Of an extension: its path, and where in the job's reply it is."""
 
     path: tuple[int, ...]
-    index: int
+    at: int
 
 
 @dataclass(slots=True, eq=False)

@@ -69,7 +69,9 @@ def require_exact_rows(model: Any, context: int) -> None:
         expected = torch.cat([read_sequence(model, ids)[1] for ids in sequences])
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise TtsEvalError(f"{type(model).__name__} can't be batched row by row: {error}") from error
-    if not torch.allclose(found, expected, rtol=0, atol=0.05 * float(expected.std())):
+    off = (found.double() - expected.double()).square().mean(-1).sqrt() / expected.double().std(-1)  # [2]
+    # By what was tried: 0.01 in half precision and nothing in float32 where all is well, 0.3 where positions are wrong.
+    if not off.max() < (0.02 if found.dtype == torch.float32 else 0.1):
         raise TtsEvalError(f"{type(model).__name__} reads rows of different lengths in one batch wrongly")
 
 

@@ -285,7 +285,7 @@ class HFEngine:
         row = batch.rows[index]
         stem, job = row.stem, row.stem.job
         for place in row.places:
-            job.replies[place.index] = replace(reply, path=place.path)
+            job.replies[place.at] = replace(reply, path=place.path)
         job.decoded += len(row.tokens)
         if reply.finish is None and self._kept.find(job.ticket, reply.tokens) is None:
             kv = batch.cache.take(index, len(stem.ids) - 1)
@@ -332,9 +332,9 @@ class HFEngine:
             row.stem.waiting += row.places
             row.stem.job.decoded += len(row.tokens)  # written, and to be written again
         for stem in stems.values():
-            stem.waiting = deque(sorted(stem.waiting, key=lambda place: place.index))
+            stem.waiting = deque(sorted(stem.waiting, key=lambda place: place.at))
             stem.before = stem.kv = stem.logits = None
-        self._stems = deque(sorted(stems.values(), key=lambda stem: (stem.job.ticket, stem.waiting[0].index)))
+        self._stems = deque(sorted(stems.values(), key=lambda stem: (stem.job.ticket, stem.waiting[0].at)))
         self._kept.clear()
         self._batch = self._empty_batch()
         gc.collect()
