@@ -154,7 +154,8 @@ def accuracy_rows(
         Budget by budget, measure by measure.
     """
     wanted = pool_budgets(pools) if budgets is None else budgets
-    columns, values = _values(pools, measures, aggregations, wanted, resamples, seed)
+    columns, by_problem = _values(pools, measures, aggregations, wanted, resamples, seed)
+    values = np.array(list(by_problem.values()))
     n = len(values)
     return [
         Row(pools.task, pools.strategy, budget, how, measure, float(p), *wilson_interval(float(p), n), n)
@@ -189,7 +190,8 @@ def differences(
     """
     wanted = pool_budgets(pools) if budgets is None else budgets
     others = [measure for measure in measures if measure != against]
-    columns, values = _values(pools, [against, *others], aggregations, wanted, resamples, seed)
+    columns, by_problem = _values(pools, [against, *others], aggregations, wanted, resamples, seed)
+    values = np.array(list(by_problem.values()))
     gains = values[:, :, 1:] - values[:, :, :1]  # [problems, budgets, columns]
     n = len(gains)
     found = []
@@ -204,6 +206,23 @@ def differences(
 
 def _mean_of(values: Floats, drawn: Integers) -> float:
     return float(values[drawn].mean())
+
+
+def values_by_problem(
+    pools: PoolSet, *, measure: Measure, aggregation: Aggregation, budgets: Sequence[int], resamples: int, seed: int
+) -> dict[str, Floats]:
+    """Each problem's chance to be right at each budget, [budgets]; no problem where scores are needed and missing.
+
+    Args:
+        pools: See `accuracy_rows`.
+        measure: One of `MEASURES`.
+        aggregation: Of the scores, if it needs them.
+        budgets: See `accuracy_rows`.
+        resamples: Subsets a problem and budget.
+        seed: See `accuracy_rows`.
+    """
+    columns, by_problem = _values(pools, [measure], [aggregation], budgets, resamples, seed)
+    return {uid: values[:, 0] for uid, values in by_problem.items()} if columns else {}
 
 
 def by_level(pools: PoolSet) -> list[tuple[Any, PoolSet]]:
@@ -221,8 +240,8 @@ def _values(
     budgets: Sequence[int],
     resamples: int,
     seed: int,
-) -> tuple[list[Column], Floats]:
-    """The columns that the pools can fill, and each problem's chances to be right, [problems, budgets, columns]."""
+) -> tuple[list[Column], dict[str, Floats]]:
+    """The columns that the pools can fill, and each problem's chances to be right, [budgets, columns]."""
     scores = {how: [candidate_scores(pool.candidates, how) for pool in pools.pools] for how in aggregations}
     usable = [how for how, of_pools in scores.items() if all(s is not None for s in of_pools)]
     columns: list[Column] = [
@@ -233,7 +252,7 @@ def _values(
         subsets = [_subsets(pool, k, resamples, seed) if pools.independent else _all(pool) for k in budgets]
         of_pool = {how: of_pools[i] for how, of_pools in scores.items()}
         by_problem[pool.uid].append(np.array([[_value(pool, c, of_pool, s) for c in columns] for s in subsets]))
-    return columns, np.array([np.mean(seeds, axis=0) for seeds in by_problem.values()])
+    return columns, {uid: np.mean(seeds, axis=0) for uid, seeds in by_problem.items()}
 
 
 def _value(pool: Pool, column: Column, scores: dict[Aggregation, Floats | None], subsets: Integers) -> float:

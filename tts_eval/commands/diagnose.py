@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from tts_eval.analysis import by_level, load_pools
+from tts_eval.analysis import load_pools
 from tts_eval.analysis.overoptimisation import SHORT, Diagnosis, diagnose
 from tts_eval.answers import default_grader
+from tts_eval.commands.bins import add_bins, parts_of, read_bins
 from tts_eval.commands.options import add_pools
 from tts_eval.commands.tables import to_csv, write_file
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
@@ -22,6 +23,7 @@ from tts_eval.types import TtsEvalError
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     add_pools(parser)
+    add_bins(parser)
     parser.add_argument(
         "--selection", choices=SELECTIONS, help="default: best_of_n_weighted where there are scores, else majority"
     )
@@ -43,12 +45,14 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TtsEvalError: If there is nothing to show, a journal is malformed, or the file can't be written.
     """
+    bins = read_bins(args)
     sets, notes = load_pools(args.paths, default_grader())
     how = {name: getattr(args, name) for name in ("selection", "aggregation", "resamples", "seed")}
     rows: list[Diagnosis] = []
     for pools in sets:
-        parts = [(None, pools)] if args.by is None else by_level(pools)
-        found = [line for level, part in parts for line in diagnose(part, level=level, **how)]
+        parts, said = parts_of(pools, args.by, bins)
+        notes += said
+        found = [line for level, part in parts or [(None, pools)] for line in diagnose(part, level=level, **how)]
         if not found:
             notes.append(f"{pools.task}, {pools.strategy}: no {args.selection}, some candidates have no verifier score")
         rows += found
@@ -67,7 +71,7 @@ def to_markdown(rows: Sequence[Diagnosis]) -> str:
     blocks = []
     for (task, strategy), group in itertools.groupby(rows, key=lambda row: (row.task, row.strategy)):
         of_set = list(group)
-        order = list(dict.fromkeys(row.level for row in of_set))  # as `by_level` has them
+        order = list(dict.fromkeys(row.level for row in of_set))  # as the parts come
         of_set.sort(key=lambda row: order.index(row.level))
         levels = order != [None]
         header = [*(["level"] if levels else []), "budget", "problems", *_COLUMNS]

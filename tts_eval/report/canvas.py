@@ -1,12 +1,25 @@
-"""What all figures share: panels side by side, and a file that may refuse."""
+"""What all figures share: panels side by side, lines with bands, and a file that may refuse."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tts_eval.types import TtsEvalError
+
+
+# Okabe and Ito's palette, which survives colour-blindness; dashes and markers survive black and white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
+_MARKERS = ("o", "s", "D", "^", "v", "x", "P")
+_DASHES = ("-", "--", "-.", ":")
+_MARKED = 16  # points of a line; more would hide it
+
+Point = tuple[float, float, float, float]
+"""Where it is, an accuracy, and the ends of its interval."""
+
+Panel = tuple[str, Mapping[str, Sequence[Point]]]
+"""A title, and the lines by name."""
 
 
 def side_by_side(panels: int, width: float, height: float) -> tuple[Any, Sequence[Any]]:
@@ -38,3 +51,34 @@ def save(figure: Any, path: Path) -> None:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise TtsEvalError(f"figure {path}: {error}; name a .png, .svg or .pdf that can be written") from error
+
+
+def draw_lines(panels: Sequence[Panel], x: str, y: str, path: Path) -> None:
+    """Draws shares as lines with bands, over a logarithmic axis.
+
+    Args:
+        panels: Side by side.
+        x: What the points' places are.
+        y: What the shares are of.
+        path: Where to write; the suffix chooses PNG, SVG or PDF.
+
+    Raises:
+        TtsEvalError: If matplotlib is missing or the file can't be written.
+    """
+    figure, all_axes = side_by_side(max(1, len(panels)), 5.2, 4.2)
+    for axes, (title, lines) in zip(all_axes, panels, strict=False):
+        for index, (name, points) in enumerate(lines.items()):
+            places, values, lows, highs = (list(column) for column in zip(*points, strict=True))
+            look = {"color": _COLOURS[index % 7], "linestyle": _DASHES[index % 4]}
+            if len(points) <= _MARKED:
+                look["marker"] = _MARKERS[index % 7]
+            axes.plot(places, values, label=name, markersize=4, **look)
+            axes.fill_between(places, lows, highs, color=look["color"], alpha=0.12, linewidth=0)
+        axes.set_xscale("log", base=2)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
+        axes.set_title(title, fontsize="medium")
+        axes.set_xlabel(x)
+        axes.set_ylabel(f"{y} in percent, 95 % interval")
+        axes.legend(frameon=False, fontsize="small")
+    save(figure, path)

@@ -1,0 +1,68 @@
+"""`tts-eval compare`: strategies against one of them at equal budgets, from journals, without a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from tts_eval.analysis import MEASURES, PoolSet, load_pools
+from tts_eval.analysis.comparison import Comparison, baseline_of, compare, is_run_of
+from tts_eval.answers import default_grader
+from tts_eval.commands.bins import add_bins, parts_of, read_bins
+from tts_eval.commands.options import add_pools, positive
+from tts_eval.commands.tables import to_csv, write_file
+from tts_eval.report.comparison import comparison_figure, comparison_table
+from tts_eval.selection import AGGREGATIONS
+from tts_eval.types import TtsEvalError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add_pools(parser)
+    add_bins(parser)
+    parser.add_argument(
+        "--against", default="best-of-n", metavar="STRATEGY", help="independent samples; default: %(default)s"
+    )
+    parser.add_argument("--selection", choices=MEASURES, default="best_of_n_weighted", help="default: %(default)s")
+    parser.add_argument("--aggregation", choices=AGGREGATIONS, default="last", help="default: %(default)s")
+    parser.add_argument("--budgets", type=positive, nargs="+", metavar="N", help="default: all")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw accuracy over budget as .png, .svg or .pdf")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a table a task, or a level or bin of it; what had to be left out is said on stderr.
+
+    Args:
+        args: See `configure`.
+
+    Raises:
+        TtsEvalError: If there is nothing to compare, a journal is malformed, or a file can't be written.
+    """
+    bins = read_bins(args)
+    sets, notes = load_pools(args.paths, default_grader())
+    baselines = baseline_of(sets, args.against)
+    how = {name: getattr(args, name) for name in ("selection", "aggregation", "budgets", "resamples", "seed")}
+    rows: list[Comparison] = []
+    others = [pools for pools in sets if pools.task in baselines and not is_run_of(pools, args.against)]
+    for pools in [*baselines.values(), *others]:
+        baseline = baselines[pools.task]
+        parts, said = parts_of(pools, args.by, bins)
+        notes += said
+        whole: list[tuple[Any, PoolSet]] = [(None, pools)]
+        found = [row for level, part in parts or whole for row in compare(part, baseline, level=level, **how)]
+        if not found:
+            notes.append(f"{pools.task}, {pools.strategy}: no problem, budget or score in common with {args.against}")
+        rows += found
+    for note in notes:
+        print(f"tts-eval compare: {note}", file=sys.stderr)
+    if not rows:
+        raise TtsEvalError("nothing to compare; ask for other budgets, or for --selection majority")
+    if args.csv is not None:
+        write_file(args.csv, to_csv(rows))
+    if args.figure is not None:
+        comparison_figure(rows, args.figure)
+    print(comparison_table(rows), end="")
+    return 0
