@@ -1,7 +1,7 @@
 """Files that keep what a run paid for: JSON lines, a header and then one record a problem, appended when it is done.
 
 They survive every crash: a torn last line is redone, a second writer and another run are refused. The journal
-(`tts_eval.journal`) and the label file (`tts_eval.labels`) are such files.
+(`tts_eval.journal`), the label file (`tts_eval.labels`) and those of `tts_eval.revisions` are such files.
 """
 
 from __future__ import annotations
