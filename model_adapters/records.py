@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
 from lm_eval.models.utils import normalize_gen_kwargs
@@ -15,7 +16,7 @@ from lm_eval.utils import hash_string, warning_once
 from tts_eval.answers import default_grader, extract_answer
 from tts_eval.journal import Record
 from tts_eval.model_adapters.answer import Answer
-from tts_eval.selection import as_classes, candidate_scores, select
+from tts_eval.selection import as_classes, candidate_scores, select_chain
 from tts_eval.types import Candidate, Outcome, Problem, TtsEvalError, Usage
 
 
@@ -161,7 +162,8 @@ def answer_of(record: Record, selection: str, aggregation: str) -> Answer:
         TtsEvalError: If the selection needs scores that the record doesn't hold.
     """
     classes = as_classes(default_grader().group([candidate.answer for candidate in record.candidates]))
-    chosen = select(classes, candidate_scores(record.candidates, aggregation), selection)
+    chains = np.array([candidate.chain for candidate in record.candidates])
+    chosen = select_chain(classes, candidate_scores(record.candidates, aggregation), chains, selection)
     # Without any answer there is nothing to select; some text must be returned, and it is graded as wrong.
     text = record.candidates[chosen or 0].text
     candidates = [{"answer": candidate.answer, "tokens": candidate.tokens} for candidate in record.candidates]

@@ -5,6 +5,19 @@ from tts_eval.search.best_of_n import best_of_n
 from tts_eval.search.dvts import dvts
 from tts_eval.search.monte_carlo import Rollouts, monte_carlo, step_prefixes
 from tts_eval.search.rebase import rebase
+from tts_eval.search.revise import WINDOW, Revision, revise
 
 
-__all__ = ["ROUNDS", "Rollouts", "beam", "best_of_n", "dvts", "monte_carlo", "rebase", "step_prefixes"]
+__all__ = [
+    "ROUNDS",
+    "WINDOW",
+    "Revision",
+    "Rollouts",
+    "beam",
+    "best_of_n",
+    "dvts",
+    "monte_carlo",
+    "rebase",
+    "revise",
+    "step_prefixes",
+]

@@ -46,6 +46,7 @@ class Format:
         render: Renders a solution.
         scores: Reads the scores.
         span: The lowest and the highest possible score.
+        history: Whether its models were trained with earlier attempts in their context (section 4).
     """
 
     name: str
@@ -55,6 +56,7 @@ class Format:
     render: Render
     scores: Scoring
     span: tuple[float, float] = (0.0, 1.0)
+    history: bool = False
 
     @property
     def kind(self) -> Literal["process", "outcome"]:
@@ -122,13 +124,16 @@ FORMATS = {
 """The public families by name. Those that we train say themselves how they are read: see `own_format`."""
 
 
-def own_format(kind: Literal["prm", "orm"], delimiter: str, likelihood: float | None = None) -> Format:
+def own_format(
+    kind: Literal["prm", "orm"], delimiter: str, likelihood: float | None = None, *, history: bool = False
+) -> Format:
     """How a verifier of `tts-eval train` is read.
 
     Args:
         kind: Whether it was trained on the values of steps, or on outcomes.
         delimiter: What ends a step.
         likelihood: Weight of the model's own log-probability of the solution so far; None if it wasn't trained with it.
+        history: Whether it was trained with earlier attempts in its context.
     """
 
     def render(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
@@ -142,5 +147,5 @@ def own_format(kind: Literal["prm", "orm"], delimiter: str, likelihood: float | 
 
     label: Label = "value" if kind == "prm" else "outcome"
     if likelihood is None:
-        return Format(OWN, label, "last", heads.one_label, render, sigmoid)
-    return Format(OWN, label, "last", heads.one_label_and_likelihood, render, with_likelihood)
+        return Format(OWN, label, "last", heads.one_label, render, sigmoid, history=history)
+    return Format(OWN, label, "last", heads.one_label_and_likelihood, render, with_likelihood, history=history)

@@ -65,6 +65,7 @@ class LogitGenerativeVerifier:
 
     kind: Literal["process"] = "process"
     aggregation = "last"
+    history = False
     label: Label = "value"
     span = (0.0, 1.0)
 
@@ -100,6 +101,7 @@ class SampledGenerativeVerifier:
 
     kind: Literal["process"] = "process"
     aggregation = "last"
+    history = False
     label: Label = "value"
     span = (0.0, 1.0)
 

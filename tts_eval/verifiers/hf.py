@@ -63,6 +63,11 @@ class HFVerifier:
         return self._family.aggregation
 
     @property
+    def history(self) -> bool:
+        """See `Verifier`."""
+        return self._family.history
+
+    @property
     def label(self) -> Label:
         """What a score estimates."""
         return self._family.label

@@ -27,6 +27,7 @@ class _OwnConfig:
     kind: Literal["prm", "orm"]
     step_delimiter: str
     likelihood: float | None = None
+    history: bool | None = None
 
 
 def load_verifier(
@@ -98,7 +99,7 @@ def _own(path: str) -> Format:
             f"give verifier_format=, one of {_names()}"
         )
     own: _OwnConfig = from_json(_OwnConfig, config["tts_eval"], f"{path}/config.json: tts_eval")
-    return own_format(own.kind, own.step_delimiter, own.likelihood)
+    return own_format(own.kind, own.step_delimiter, own.likelihood, history=bool(own.history))
 
 
 def _tokenizer(path: str) -> Any:

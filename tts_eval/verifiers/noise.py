@@ -47,6 +47,11 @@ class NoisyVerifier:
         return self._verifier.aggregation
 
     @property
+    def history(self) -> bool:
+        """See `Verifier`."""
+        return self._verifier.history
+
+    @property
     def label(self) -> Label:
         """What a score would estimate without noise."""
         return self._label
