@@ -1,4 +1,4 @@
-"""Late selection: from the scores and answers of a pool of candidates to one answer (Snell et al. 2024, section 3).
+"""Late selection: from the scores and answers of candidates to one answer (Snell et al. 2024, sections 3 and 4).
 
 Everything here works on numbers alone: `classes` says which candidates reached an equivalent answer, `scores` what the
 verifier thinks. Whether an answer is right is no argument of a selection; `expected_correctness` weighs the winners
@@ -7,6 +7,7 @@ afterwards.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
@@ -21,6 +22,14 @@ AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 
 Selection = Literal["majority", "best_of_n", "best_of_n_weighted"]
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)
+
+ChainSelection = Literal["majority", "best_of_n_weighted", "hierarchical", "last_attempt"]
+CHAIN_SELECTIONS: tuple[ChainSelection, ...] = get_args(ChainSelection)
+"""The selections among chains of revisions that have a definition here: see `chain_votes`."""
+
+ChainWeight = Literal["best", "sum"]
+CHAIN_WEIGHTS: tuple[ChainWeight, ...] = get_args(ChainWeight)
+"""What the winner of a chain brings to the vote across chains: see `chain_votes`."""
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.integer]
@@ -109,10 +118,14 @@ def winners(classes: Integers, scores: Floats | None, subsets: Integers, selecti
         flat[cells] = True  # The answers that occur at all: even a negative sum beats an absent one.
         weights = np.ones(len(classes)) if scores is None or selection == "majority" else scores
         votes = np.bincount(cells.ravel(), weights[subsets].ravel(), minlength=winning.size).reshape(winning.shape)
-        votes = np.where(winning, votes, -np.inf)[:, :answers]  # [r, C]
-        best = votes.max(axis=1, keepdims=True, initial=-np.inf)
-        winning[:, :answers] &= votes >= best - _ROUNDING * np.abs(best)
+        winning[:, :answers] = _largest(np.where(winning, votes, -np.inf)[:, :answers])
     return winning[:, :answers]
+
+
+def _largest(votes: Floats) -> Booleans:
+    """Which votes are the largest of their row, up to rounding; -inf stands for none."""
+    best = votes.max(axis=1, keepdims=True, initial=-np.inf)
+    return (votes > -np.inf) & (votes >= best - _ROUNDING * np.abs(best))
 
 
 def expected_correctness(winning: Booleans, classes: Integers, correct: Booleans) -> Floats:
@@ -153,8 +166,120 @@ def select(classes: Integers, scores: Floats | None, selection: str) -> int | No
     contenders = [i for i, answer in enumerate(classes) if answer != UNPARSABLE and winning[answer]]
     if not contenders:
         return None
+    return _representative(contenders, classes, scores)
+
+
+def _representative(contenders: Sequence[int], classes: Integers, scores: Floats | None) -> int:
+    """Of the class that comes first the member with the highest score, the first of them on a tie."""
     members = [i for i in contenders if classes[i] == classes[contenders[0]]]
     return members[0] if scores is None else max(members, key=lambda i: scores[i])
+
+
+def chain_votes(
+    classes: Integers, scores: Floats | None, chains: Integers, selection: str, weight: str = "best"
+) -> Floats:
+    """What each chain of revisions gives to each answer; the answer with the largest sum over the chains wins.
+
+    `majority` counts and `best_of_n_weighted` sums the scores of all attempts, whichever chain they are in.
+    `last_attempt` counts the last attempts alone. `hierarchical` is the paper's choice with a verifier (section 4): a
+    weighted vote inside each chain, then one among the chains' winners. With chains of one attempt, or with one chain,
+    it is `best_of_n_weighted`.
+
+    What a winner weighs in the second vote is unstated. A weighted vote is among solutions, each with its score, so by
+    default a winner counts as one solution with the score of its best member (`best`); `sum` lets it keep the sum that
+    it won with. Also unstated: answers that tie inside a chain share what the chain gives.
+
+    Args:
+        classes: Answer class of each attempt, [n], `UNPARSABLE` or 0 .. A-1.
+        scores: Score of each attempt, [n]; None serves `majority` and `last_attempt` only.
+        chains: Chain of each attempt, [n], 0 .. C-1; the attempts of a chain in their order.
+        selection: One of `CHAIN_SELECTIONS`.
+        weight: One of `CHAIN_WEIGHTS`; only `hierarchical` looks at it.
+
+    Returns:
+        [C, A]; NaN where a chain gives nothing to an answer.
+
+    Raises:
+        TtsEvalError: If a name is unknown, or scores are needed and there are none.
+    """
+    require_choice("selection", selection, CHAIN_SELECTIONS)
+    require_choice("weight", weight, CHAIN_WEIGHTS)
+    if scores is None and selection in ("best_of_n_weighted", "hierarchical"):
+        raise TtsEvalError(f"selection {selection} needs verifier scores; give a verifier, or use selection majority")
+    shape = int(chains.max()) + 1, int(classes.max(initial=UNPARSABLE)) + 1
+    voting = classes != UNPARSABLE
+    if selection == "last_attempt":
+        voting &= _last(chains)
+    cells = chains[voting] * shape[1] + classes[voting]  # into the raveled [C, A]
+    counts = np.bincount(cells, minlength=math.prod(shape)).reshape(shape)
+    if scores is None or selection in ("majority", "last_attempt"):
+        return np.where(counts > 0, counts, np.nan)
+    sums = np.bincount(cells, scores[voting], minlength=math.prod(shape)).reshape(shape)
+    if selection == "best_of_n_weighted":
+        return np.where(counts > 0, sums, np.nan)
+    winning = _largest(np.where(counts > 0, sums, -np.inf))
+    best = np.full(math.prod(shape), -np.inf)
+    np.maximum.at(best, cells, scores[voting])
+    brought = sums if weight == "sum" else best.reshape(shape)
+    return np.where(winning, brought, np.nan) / np.maximum(winning.sum(axis=1, keepdims=True), 1)
+
+
+def _last(chains: Integers) -> Booleans:
+    """Whether each attempt is the last of its chain."""
+    places = np.zeros(int(chains.max()) + 1, dtype=np.int64)
+    np.maximum.at(places, chains, np.arange(len(chains)))
+    return places[chains] == np.arange(len(chains))
+
+
+def chain_winners(votes: Floats, taken: Booleans) -> Booleans:
+    """Finds the winning answers of many subsets of one problem's chains at once.
+
+    Args:
+        votes: What `chain_votes` returned, [C, A].
+        taken: Which chains are part of each subset, [r, C].
+
+    Returns:
+        [r, A]: which classes win in each subset. Tied classes all win; where no chain gives anything none does.
+    """
+    weights = taken.astype(np.float64)
+    given = ~np.isnan(votes)
+    totals = weights @ np.where(given, votes, 0.0)  # [r, A]
+    return _largest(np.where(weights @ given > 0, totals, -np.inf))
+
+
+def select_chain(
+    classes: Integers, scores: Floats | None, chains: Integers, selection: str, weight: str = "best"
+) -> int | None:
+    """Picks the one attempt whose text is returned, among chains of revisions; compare `select`.
+
+    Of tied answers the one wins whose attempt comes first. Its text is the attempt with the highest score, the first
+    of them on a tie: with `hierarchical` of the chains that the answer won, with `last_attempt` of the last attempts.
+
+    Args:
+        classes: See `chain_votes`.
+        scores: See `chain_votes`.
+        chains: See `chain_votes`.
+        selection: One of `SELECTIONS` or `CHAIN_SELECTIONS`.
+        weight: See `chain_votes`.
+
+    Returns:
+        Index of an attempt; None if none that counts has an answer.
+
+    Raises:
+        TtsEvalError: If a name is unknown, or scores are needed and there are none.
+    """
+    if selection in SELECTIONS:
+        return select(classes, scores, selection)
+    require_choice("selection", selection, list(dict.fromkeys((*SELECTIONS, *CHAIN_SELECTIONS))))
+    votes = chain_votes(classes, scores, chains, selection, weight)
+    winning = chain_winners(votes, np.ones((1, len(votes)), dtype=bool))[0]
+    counts = _last(chains) if selection == "last_attempt" else np.ones(len(classes), dtype=bool)
+    contenders = [
+        i
+        for i, (chain, answer) in enumerate(zip(chains, classes, strict=True))
+        if counts[i] and answer != UNPARSABLE and winning[answer] and not np.isnan(votes[chain, answer])
+    ]
+    return _representative(contenders, classes, scores) if contenders else None
 
 
 def coverage(correct: Booleans, k: int) -> float:

@@ -20,6 +20,7 @@ from tts_eval.commands.sweep_plan import Cell
 from tts_eval.commands.tasks import our_tasks, tasks_of
 from tts_eval.journal import Journal, Record, read_journal
 from tts_eval.jsonl import Header
+from tts_eval.model_adapters.revise import shape_of
 from tts_eval.types import TtsEvalError, Usage
 
 
@@ -148,27 +149,43 @@ def derive(cell: Cell, source: Cell) -> None:
     """
     header, records = read_journal(source.journal)
     assert header is not None
-    run = {**header.run, "budget": cell.budget, "derived_from": {"budget": source.budget}}
+    shape = _shape(cell)
+    strategy = {**header.run["strategy"], **shape}
+    run = {**header.run, "strategy": strategy, "budget": cell.budget, "derived_from": {"budget": source.budget}}
     with Journal.open(cell.journal, Header(run)) as journal:
         for record in records:
             if record.uid not in journal.records:
-                journal.append(first_candidates(record, cell.budget))
+                journal.append(first_candidates(record, cell.budget, shape))
 
 
-def first_candidates(record: Record, budget: int) -> Record:
+def _shape(cell: Cell) -> dict[str, int]:
+    """What the strategy of a revising cell says of its shape."""
+    if cell.model != "tts-revise":
+        return {}
+    fixed = {name: int(cell.model_args[name]) for name in ("chains", "length") if name in cell.model_args}
+    length, chains = shape_of(cell.budget, fixed)
+    return {"chains": chains, "length": length}
+
+
+def first_candidates(record: Record, budget: int, shape: Mapping[str, int] | None = None) -> Record:
     """What a run with a smaller budget had found.
 
     Args:
-        record: Of best-of-N or DVTS.
+        record: Of best-of-N, DVTS or revisions.
         budget: At most the record's; with DVTS a multiple of the width.
+        shape: With revisions the smaller run's `chains` and `length`, neither larger than the record's.
 
     Returns:
-        The first `budget` candidates, with what is known of their cost: the number of generations, and with best-of-N
-        the tokens written, which are all in the candidates. Its transcript is not kept.
+        The first `budget` candidates, of revisions the first attempts of the first chains; with what is known of their
+        cost: the number of generations, and except with DVTS the tokens written, which are all in the candidates. Its
+        transcript is not kept.
     """
     candidates = record.candidates[:budget]
+    if shape:
+        chains, length = shape["chains"], shape["length"]
+        candidates = tuple(one for one in record.candidates if one.chain < chains and one.attempt < length)
     tokens = [candidate.tokens for candidate in candidates]
-    whole = record.strategy["name"] == "best-of-n" and None not in tokens
+    whole = record.strategy["name"] != "dvts" and None not in tokens
     unknown = Usage(*[None] * len(Usage.__dataclass_fields__))
     usage = replace(
         unknown,
@@ -177,7 +194,8 @@ def first_candidates(record: Record, budget: int) -> Record:
         lookahead_tokens=0,
         probe_tokens=0,
     )
-    return replace(record, budget=budget, candidates=candidates, usage=usage, nodes=None)
+    strategy = {**record.strategy, **(shape or {})}
+    return replace(record, strategy=strategy, budget=budget, candidates=candidates, usage=usage, nodes=None)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Cell:
         model: lm-eval's name of the adapter.
         model_args: Everything that the adapter is given, but for `journal`.
         solutions: What a problem costs in whole solutions, N(k+1) with lookahead k: what the progress bar counts.
-        source: The larger run whose first candidates are this one's; None where they have to be computed.
+        source: The larger run that holds this one's candidates; None where they have to be computed.
     """
 
     strategy: str
@@ -203,9 +203,14 @@ def _cells(sweep: Sweep, given: Mapping[str, Any], output: Path) -> Iterator[Cel
 
 
 def _begins_larger_runs(name: str, budget: int, arguments: Mapping[str, Any]) -> bool:
-    """Whether a larger run of the same seed begins with this one's candidates: samples and trees are independent."""
+    """Whether a larger run of the same seed holds this one's candidates.
+
+    Samples, trees and chains are independent of one another, and a chain that is cut short is a shorter chain.
+    """
     if name == "dvts":
         return arguments["width"] != "sqrt" and budget % arguments["width"] == 0
+    if name == "revise":
+        return any(arguments[fixed] and budget % arguments[fixed] == 0 for fixed in ("chains", "length"))
     return name == "best-of-n"
 
 
