@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tts_eval.training.batches import collate, encode, endless_batches, labelled, pieces
 from tts_eval.training.data import TrainingExample
-from tts_eval.training.loop import soft_cross_entropy
+from tts_eval.training.scorer import soft_cross_entropy
 from tts_eval.types import TtsEvalError
 
 

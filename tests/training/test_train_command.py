@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from tts_eval.cli import main
 from tts_eval.commands import train
-from tts_eval.training import TrainingConfig
+from tts_eval.training import RevisionConfig, TrainingConfig
+from tts_eval.training.config import RunConfig
 from tts_eval.training.data import PROMPT
 from tts_eval.verifiers import load_verifier
 
@@ -61,17 +62,22 @@ def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "holds a finished verifier" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_help_tells_the_defaults() -> None:
+@pytest.mark.parametrize(("kind", "config"), [("orm", TrainingConfig), ("revision", RevisionConfig)])
+def test_help_tells_the_defaults(kind: str, config: type[RunConfig]) -> None:
     """They are written out there, so that --help need not import torch."""
     parser = argparse.ArgumentParser()
     train.configure(parser)
-    shown = {action.dest: str(action.help).rpartition("; ")[2] for action in parser._actions if not action.required}
-    defaults = {field.name: field.default for field in fields(TrainingConfig) if field.name in shown}
+    (kinds,) = (action.choices for action in parser._actions if action.dest == "kind")
+    shown = {
+        action.dest: str(action.help).rpartition("; ")[2] for action in kinds[kind]._actions if not action.required
+    }
+    defaults = {field.name: field.default for field in fields(config) if field.name in shown}
     assert defaults.keys() == shown.keys() - {"help"}
     for name, default in defaults.items():
         if isinstance(default, (int, float)) and not isinstance(default, bool):
             assert float(shown[name]) == default, name
-    assert shown["schedule"] == defaults["schedule"]
+        elif isinstance(default, str) and name != "prompt":
+            assert shown[name] == default, name
 
 
 def test_options_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_the_best_weights_are_kept_and_training_stops_early(tmp_path: Path, monk
     evaluate = Trainer._evaluate
 
     def scripted(self: Trainer, step: int, train_loss: float) -> Any:
-        snapshots.append({key: value.clone() for key, value in self._backbone.model.state_dict().items()})
+        snapshots.append({key: value.clone() for key, value in self._learner.network.state_dict().items()})
         return replace(evaluate(self, step, train_loss), validation_loss=next(losses))
 
     monkeypatch.setattr(Trainer, "_evaluate", scripted)

@@ -36,8 +36,15 @@ def write_curve(rows: Sequence[Evaluation], path: Path) -> None:
         writer.writerows(asdict(row) for row in rows)
 
 
-def draw_curve(rows: Sequence[Evaluation], best_step: int, path: Path) -> None:
-    """Draws losses and AUROC over steps, with a line at the step that was kept; the suffix chooses PNG, SVG or PDF."""
+def draw_curve(rows: Sequence[Evaluation], kept: int, path: Path, loss: str) -> None:
+    """Draws losses and AUROC over steps.
+
+    Args:
+        rows: The curve.
+        kept: The step whose weights were kept; there is a line at it.
+        path: Its suffix chooses PNG, SVG or PDF.
+        loss: What the loss is called.
+    """
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     steps = [row.step for row in rows]
@@ -45,9 +52,9 @@ def draw_curve(rows: Sequence[Evaluation], best_step: int, path: Path) -> None:
     lines += axes.plot(
         steps, [row.validation_loss for row in rows], color="#0072B2", marker="o", markersize=3, label="validation loss"
     )
-    lines.append(axes.axvline(best_step, color="#000000", linewidth=0.8, linestyle=":", label="kept"))
+    lines.append(axes.axvline(kept, color="#000000", linewidth=0.8, linestyle=":", label="kept"))
     axes.set_xlabel("step")
-    axes.set_ylabel("binary cross-entropy")
+    axes.set_ylabel(loss)
     scored = [(row.step, row.validation_auroc) for row in rows if row.validation_auroc is not None]
     if scored:
         right = axes.twinx()

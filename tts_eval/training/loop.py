@@ -1,10 +1,10 @@
-"""The training loop (section 2): soft cross-entropy on labelled positions, early stopping on held-out questions."""
+"""The training loop: a loss on labelled positions, early stopping on held-out questions (sections 2 and 4)."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from statistics import fmean
 
@@ -14,25 +14,13 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from tts_eval.analysis.discrimination import auroc_within
-from tts_eval.training.backbone import Backbone, publish
 from tts_eval.training.batches import Encoded, collate, endless_batches, labelled, pieces
 from tts_eval.training.checkpoints import Checkpoints
-from tts_eval.training.config import MAX_GRADIENT_NORM, TrainingConfig
+from tts_eval.training.config import MAX_GRADIENT_NORM, RunConfig
 from tts_eval.training.curve import Evaluation, write_curve
+from tts_eval.training.learner import Learner
 from tts_eval.training.optimizers import optimizers_of
-from tts_eval.training.scorer import Scorer
 from tts_eval.types import TtsEvalError
-
-
-def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The sum of `-(y log p + (1-y) log(1-p))` over labels; a label y is any number in [0, 1] (section 2).
-
-    Args:
-        logits: Of the probabilities p, [...].
-        targets: Labels, of the same shape; NaN where there is none.
-    """
-    there = ~targets.isnan()
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits[there].float(), targets[there], reduction="sum")
 
 
 class Trainer:
@@ -44,32 +32,35 @@ class Trainer:
     Args:
         config: Decides everything.
         accelerator: The devices.
-        backbone: Gets trained.
+        learner: Gets trained.
         train: Solutions to train on.
         validation: Solutions of other questions.
     """
 
     def __init__(
         self,
-        config: TrainingConfig,
+        config: RunConfig,
         accelerator: Accelerator,
-        backbone: Backbone,
+        learner: Learner,
         train: Sequence[Encoded],
         validation: Sequence[Encoded],
     ):
         self._config = config
         self._accelerator = accelerator
-        self._backbone = backbone
+        self._learner = learner
         self._train = train
         self._validation = sorted(validation, key=lambda example: len(example.ids))
-        scorer = Scorer(backbone.model, config.likelihood)
-        self._model, *self._optimizers = accelerator.prepare(scorer, *optimizers_of(scorer, config))
+        self._model, *self._optimizers = accelerator.prepare(learner, *optimizers_of(learner, config))
         epoch = max(1, len(train) // config.batch_size)
         self.steps = min(config.epochs * epoch, config.max_steps or config.epochs * epoch)
         self._eval_every = config.eval_every or max(1, epoch // 10)
 
-    def run(self, checkpoints: Checkpoints) -> list[Evaluation]:
-        """Trains, and publishes the weights each time that they are the best so far.
+    def run(self, checkpoints: Checkpoints, keep: Callable[[Sequence[Evaluation]], None]) -> list[Evaluation]:
+        """Trains until nothing is left to do.
+
+        Args:
+            checkpoints: Where the run goes on from.
+            keep: Is called with the curve so far after each evaluation, on the main device, to keep the weights.
 
         Returns:
             The curve, that of a resumed run included.
@@ -93,7 +84,11 @@ class Trainer:
                 curve.append(self._evaluate(step, fmean(losses)))
                 losses.clear()
                 bar.set_postfix_str(f"validation loss {curve[-1].validation_loss:.4f}")
-                self._keep(curve, checkpoints)
+                if self._main:
+                    keep(curve)
+                checkpoints.save(curve)
+                if self._main:
+                    write_curve(curve, config.output / "curve.csv")
         return curve
 
     @property
@@ -114,7 +109,7 @@ class Trainer:
         for part in parts:
             with nullcontext() if part is parts[-1] else accelerator.no_sync(self._model):
                 ids, mask, targets, solution = collate(part).to(accelerator.device)
-                loss = soft_cross_entropy(self._model(ids, mask, solution), targets) / labels
+                loss = self._learner.loss(self._model(ids, mask, solution), targets) / labels
                 total += loss.detach()
                 accelerator.backward(loss * accelerator.num_processes)  # gradients of devices are averaged
         value = float(accelerator.reduce(total))
@@ -131,22 +126,14 @@ class Trainer:
         read: list[tuple[str, float, bool, float]] = []
         for part in pieces(self._share(self._validation), self._config.batch_tokens):
             ids, mask, targets, solution = collate(part).to(self._accelerator.device)
-            logits = model(ids, mask, solution)  # [rows, tokens]
-            for example, row, labels in zip(part, logits, targets, strict=True):
-                loss = float(soft_cross_entropy(row, labels))
+            outputs = model(ids, mask, solution)  # [rows, tokens]
+            for example, row, labels in zip(part, outputs, targets, strict=True):
+                loss = float(self._learner.loss(row, labels))
                 read.append((example.question, float(row[example.ends[-1]]), bool(example.labels[-1] >= 0.5), loss))
         questions, scores, right, losses = zip(*gather_object(read), strict=True)
         loss = math.fsum(losses) / labelled(self._validation)
         self._require_number(loss, "validation", step)
         return Evaluation(step, train_loss, loss, auroc_within(questions, scores, right))
-
-    def _keep(self, curve: Sequence[Evaluation], checkpoints: Checkpoints) -> None:
-        output = self._config.output
-        if self._main and since_best(curve) == 0:
-            publish(self._accelerator.unwrap_model(self._model), self._backbone.tokenizer, output)
-        checkpoints.save(curve)
-        if self._main:
-            write_curve(curve, output / "curve.csv")
 
     def _share(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
         """What this device reads of them."""
@@ -155,7 +142,8 @@ class Trainer:
     def _require_number(self, loss: float, which: str, step: int) -> None:
         if not math.isfinite(loss):
             rate = self._config.learning_rate_at(step, self.steps)
-            kept = "the best verifier before that is kept" if self._config.output.exists() else "nothing was kept yet"
+            kept = f"the best {self._config.NOUN} before that is kept"
+            kept = kept if self._config.output.exists() else "nothing was kept yet"
             raise TtsEvalError(
                 f"the {which} loss is {loss} at step {step}, with learning rate {rate:.2g}: lower --learning_rate, or "
                 f"train in float32 or bfloat16 rather than float16; {kept} in {self._config.output}"
