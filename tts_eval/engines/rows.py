@@ -114,8 +114,9 @@ class RowCache(Cache):
         lengths = torch.tensor([*self._lengths, *spare], device=device)[:, None]  # [rows, 1]
         self._reserve(rows, columns, self.row_count)
         at = torch.arange(rows, device=self.kv.device), lengths[:, 0].to(self.kv.device)
-        for block, keys, values in zip(self._blocks, self.kv[::2], self.kv[1::2], strict=True):
-            block.begin_step(keys[:rows, :, :columns], values[:rows, :, :columns], at)
+        layers = self.kv[:, :rows, :, :columns].unbind()
+        for block, keys, values in zip(self._blocks, layers[::2], layers[1::2], strict=True):
+            block.begin_step(keys, values, at)
         return {
             "input_ids": torch.tensor([*ids, *spare], device=device)[:, None],
             "position_ids": lengths,

@@ -56,6 +56,8 @@ def render_steps(tokenizer: Any, prompt: str, steps: Sequence[str], delimiter: s
 @lru_cache(maxsize=2**16)
 def _tokenised(tokenizer: Any, text: str, special: bool) -> tuple[int, ...]:
     """Tokens of a text; many solutions share prompt and steps, and a search renders each of them again and again."""
+    if tokenizer.is_fast:  # what is around the tokenizer proper takes twice its time
+        return tuple(tokenizer.backend_tokenizer.encode(text, add_special_tokens=special).ids)
     return tuple(tokenizer.encode(text, add_special_tokens=special))
 
 
