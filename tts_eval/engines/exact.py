@@ -70,7 +70,7 @@ def require_exact_rows(model: Any, context: int) -> None:
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise TtsEvalError(f"{type(model).__name__} can't be batched row by row: {error}") from error
     off = (found.double() - expected.double()).square().mean(-1).sqrt() / expected.double().std(-1)  # [2]
-    # By what was tried: 0.01 in half precision and nothing in float32 where all is well, 0.3 where positions are wrong.
+    # By what was tried: up to 0.05 in half precision and nothing in float32 where all is well, 0.3 where it is not.
     if not off.max() < (0.02 if found.dtype == torch.float32 else 0.1):
         raise TtsEvalError(f"{type(model).__name__} reads rows of different lengths in one batch wrongly")
 
