@@ -38,6 +38,7 @@ def policy_folder(folder: Path, context: int = 48, **changes: Any) -> Path:
         "bos_token_id": None,
         "eos_token_id": END,
         "pad_token_id": None,
+        "tie_word_embeddings": True,
     }
     LlamaForCausalLM(LlamaConfig(**(settings | changes))).save_pretrained(folder)
     tokenizer().save_pretrained(folder)

@@ -54,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RevisionConfig, R
 
 def test_it_learns_to_revise(trained: tuple[RevisionConfig, RevisionResult]) -> None:
     config, result = trained
-    assert result.curve[-1].validation_loss < 1 < 1.4 < result.curve[0].validation_loss
+    assert result.curve[-1].validation_loss < 1.2 < 1.4 < result.curve[0].validation_loss
     assert (result.solutions, result.held_out, result.too_long) == (168, 16, 0)
     assert [int(row["step"]) for row in read_csv(config.output / "curve.csv")] == [20, 40, 60]
     assert (config.output / "curve.png").read_bytes().startswith(b"\x89PNG")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,9 @@ from tts_eval.types import TtsEvalError
 
 
 _PROGRESS = "progress.json"
+
+# Each save of a model whose output layer is its input embeddings would warn that they are stored once.
+logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
 
 class Checkpoints:
