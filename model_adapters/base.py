@@ -13,6 +13,7 @@ from lm_eval.api.model import LM, CacheHook
 from lm_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
+from tts_eval.engines.summation import fix_order
 from tts_eval.journal import Journal, Record
 from tts_eval.model_adapters.answer import Answer
 from tts_eval.model_adapters.arguments import (
@@ -91,6 +92,7 @@ class SearchLM(LM):
             TtsEvalError: If an argument is wrong, a verifier is missing, or the base model can't be made.
         """
         super().__init__()
+        fix_order()  # a verifier multiplies as soon as it is loaded
         if self.NEEDS_VERIFIER and model_args.get("verifier") is None:
             raise TtsEvalError(f"{self.NAME} searches against a verifier: add verifier= to --model_args")
         self._model_args = dict(model_args)

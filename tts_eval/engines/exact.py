@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from tts_eval.engines.rows import RowCache
+from tts_eval.engines.summation import fix_order
 from tts_eval.types import TtsEvalError
 
 
-# MKL (x86 processors) promises sums in one order, whatever the number of rows and threads, on request. It reads this
-# when it is first used, and it costs nothing measurable.
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+fix_order()
 
 
 def row_cache(model: Any) -> RowCache:
     """An empty cache for rows of a transformers causal language model."""
     config = model.config.get_text_config()
     # `eager` attention adds its mask to the scores; `sdpa` and its kin take truth values.
-    return RowCache(config, additive=config._attn_implementation == "eager", least_rows=_least_rows(model))
+    additive = config._attn_implementation == "eager"
+    return RowCache(config, additive=additive, least_rows=_least_rows(model), spare_rows=_spare_rows(model))
 
 
 def read_sequence(model: Any, ids: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,3 +82,12 @@ def _least_rows(model: torch.nn.Module) -> int:
     """
     narrowest = min((m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear)), default=32)
     return 4 if narrowest >= 32 else 32
+
+
+def _spare_rows(model: torch.nn.Module) -> int:
+    """How many rows take up what is computed otherwise at the end of a tensor.
+
+    torch's activation functions treat 32 numbers at a time, and what is left over at the very end one by one, which
+    may differ in the last digit. Where a row's width is no multiple of 32, some of what is left over is the last row's.
+    """
+    return int(any(m.out_features % 32 for m in model.modules() if isinstance(m, torch.nn.Linear)))

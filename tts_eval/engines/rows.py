@@ -41,12 +41,13 @@ class RowCache(Cache):
         config: The text configuration of the model.
         additive: Whether the model's attention adds its mask (`eager`) rather than taking truth values.
         least_rows: Fewest rows of a step; those to spare are computed and ignored (see `tts_eval.engines.exact`).
+        spare_rows: How many there are to spare in any case.
 
     Raises:
         TtsEvalError: If the model has layers that keep something else than keys and values.
     """
 
-    def __init__(self, config: Any, *, additive: bool, least_rows: int = 1):
+    def __init__(self, config: Any, *, additive: bool, least_rows: int = 1, spare_rows: int = 0):
         kinds = set(getattr(config, "layer_types", None) or ())  # absent where all layers are of one kind
         if kinds - {"full_attention", "sliding_attention"}:
             others = ", ".join(sorted(kinds - {"full_attention", "sliding_attention"}))
@@ -58,6 +59,7 @@ class RowCache(Cache):
         self._sliding = getattr(config, "sliding_window", None) if self._mixed or not kinds else None
         self._additive = additive
         self._least_rows = least_rows
+        self._spare_rows = spare_rows
         self._lengths: list[int] = []
         self._blocks = [_Block() for _ in range(config.num_hidden_layers)]
         # Keys and values of all layers in turn, [2 x layers, row capacity, heads, column capacity, dim].
@@ -132,7 +134,7 @@ class RowCache(Cache):
     def _padded(self) -> tuple[int, int]:
         """Rows and columns of the coming step."""
         columns = max(self._lengths) + 1
-        return max(self.row_count, self._least_rows), columns + -columns % _COLUMNS
+        return max(self.row_count + self._spare_rows, self._least_rows), columns + -columns % _COLUMNS
 
     def _reserve(self, rows: int, columns: int, used: int, like: torch.Tensor | None = None) -> None:
         """Makes the block, of which `used` rows hold something, at least that large; the first one is like `like`."""

@@ -13,17 +13,15 @@ So a model that measures distances in columns (a sliding window, a bias by dista
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 
-# Where there is a mask transformers copies the keys that a group of heads shares. GPU kernels need that; torch's CPU
-# kernel does not, and takes a third of the time without.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRANSFORMERS_SDPA_FORCE_GQA", "1")
+_SHARE_KEYS = "TRANSFORMERS_SDPA_FORCE_GQA"
 
 
 class Reader(Protocol):
@@ -82,6 +80,12 @@ class TokenReader:
         self, ids: torch.Tensor, mask: torch.Tensor, past: torch.Tensor | None, keep: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """See `Reader.read`."""
+        with _shared_keys(self.device):
+            return self._read(ids, mask, past, keep)
+
+    def _read(
+        self, ids: torch.Tensor, mask: torch.Tensor, past: torch.Tensor | None, keep: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if not keep:
             return self._outputs(input_ids=ids, attention_mask=mask), None
         columns = mask.shape[1] - ids.shape[1]
@@ -202,6 +206,25 @@ def reads_in_pieces(reader: Reader) -> bool:
     expected = torch.cat([outputs[cut:] for outputs, cut in zip(whole, cuts, strict=True)])
     tolerance = torch.finfo(reader.dtype).eps ** 0.5 * max(1.0, float(expected.std()))
     return torch.allclose(found, expected, rtol=0, atol=tolerance)
+
+
+@contextmanager
+def _shared_keys(device: torch.device) -> Iterator[None]:
+    """Lets a group of heads share its keys on a CPU, which takes a third of the time of transformers' copies.
+
+    Where there is a mask transformers copies them for each head, since GPU kernels need that. Not for the policy: its
+    rows, one token each, are packed by group, and this would make a row depend on the others in the last digit.
+    """
+    before = os.environ.get(_SHARE_KEYS)
+    if device.type == "cpu":
+        os.environ[_SHARE_KEYS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_SHARE_KEYS, None)
+        else:
+            os.environ[_SHARE_KEYS] = before
 
 
 def _layer(keys: torch.Tensor, values: torch.Tensor) -> DynamicLayer:
