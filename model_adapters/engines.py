@@ -109,7 +109,7 @@ def build_engine(
 
     # Bases that send text leave it to the server to refuse a prompt; the others cut it at max_length.
     cuts = getattr(base, "tokenized_requests", True)
-    counter = _token_counter(base)
+    counter = token_counter(base)
     return TextEngine(
         generate,
         decoding=decoding,
@@ -139,7 +139,8 @@ def _hf_engine(base: Any, decoding: Decoding, max_rows: int | None, kept_bytes: 
     )
 
 
-def _token_counter(base: LM) -> Callable[[Any], int] | None:
+def token_counter(base: LM) -> Callable[[Any], int] | None:
+    """Counts a text's tokens as a base does; None where its tokenizer isn't at hand."""
     # A base without a tokenizer at hand has `tokenizer` None, or none at all, or one that fetches it from the hub; some
     # have tiktoken's or a server's.
     try:

@@ -17,7 +17,7 @@ from tts_eval.journal import Record
 from tts_eval.micro.members import resolve
 from tts_eval.model_adapters.arguments import Argument, flag, one_of, parameters_of, split_arguments, text, whole
 from tts_eval.model_adapters.base import SearchLM
-from tts_eval.model_adapters.engines import HF_BASES, _token_counter, base_class
+from tts_eval.model_adapters.engines import HF_BASES, base_class, token_counter
 from tts_eval.model_adapters.files import prompting
 from tts_eval.model_adapters.records import Question
 from tts_eval.revision import SEPARATOR, revision_prompt
@@ -145,7 +145,7 @@ class Revise(SearchLM):
         self, questions: list[Question], done: int, disable_tqdm: bool
     ) -> Iterator[tuple[Question, Record]]:
         """Refuses what would not fit before anything is computed."""
-        count = _token_counter(self._base)
+        count = token_counter(self._base)
         # A base that sends text leaves it to its server to refuse a prompt.
         if count is not None and getattr(self._base, "tokenized_requests", True):
             for question in questions:

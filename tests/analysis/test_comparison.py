@@ -8,7 +8,7 @@ import journals
 import pytest
 
 from tts_eval.analysis import load_pools
-from tts_eval.analysis.comparison import baseline_of, compare
+from tts_eval.analysis.comparison import baseline_of, compare, measure
 from tts_eval.answers import default_grader
 from tts_eval.cli import main
 from tts_eval.journal import Record
@@ -39,7 +39,11 @@ def test_a_joint_search_against_samples_at_equal_budgets(folder: Path) -> None:
     baseline = baseline_of(sets, "best-of-n")["toy"]
     assert [pool.uid for pool in baseline.pools] == ["p", "q"] and baseline.budget == 4  # the larger of the two runs
     how = {"selection": "best_of_n_weighted", "aggregation": "last"}
-    beams = [compare(pools, baseline, **how)[0] for pools in sets if pools.strategy == "beam"]
+    samples = measure(baseline, [1, 2, 4, 8], **how)
+    assert samples.budgets == [1, 2, 4]
+    joint = [measure(pools, [1, 2, 4], **how) for pools in sets if pools.strategy == "beam"]
+    assert [one.budgets for one in joint] == [[2], [4]]
+    beams = [compare(one, samples, ["p", "q"])[0] for one in joint]
     # Of the six pairs of p's samples one is 1 1, four tie with 1, one is 2 3: right in (1 + 4/2) / 6.
     assert [(row.budget, row.accuracy, row.difference) for row in beams] == [
         (2, 1.0, pytest.approx(1 - (0.5 + 0) / 2)),
@@ -48,7 +52,9 @@ def test_a_joint_search_against_samples_at_equal_budgets(folder: Path) -> None:
     assert beams[0].difference_low == pytest.approx(0.5) and beams[0].difference_high == pytest.approx(1.0)
     # The gains are 1/2 and 1: a standard deviation of 0.354, a standard error of 1/4.
     assert beams[0].detectable == pytest.approx(2.8 / 4)
-    assert all(row.difference == row.detectable == 0 for row in compare(baseline, baseline, **how))
+    assert all(row.difference == row.detectable == 0 for row in compare(samples, samples, ["p", "q"]))
+    assert [row.accuracy for row in compare(joint[0], samples, ["q", "elsewhere"])] == [1.0]
+    assert compare(joint[0], samples, ["elsewhere"]) == []
 
 
 def test_a_baseline_that_is_not_there(folder: Path) -> None:

@@ -7,7 +7,6 @@ unbiased estimate of a run with budget k, and a far steadier one than the first 
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import math
 from collections import defaultdict
@@ -18,8 +17,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from tts_eval.analysis.bootstrap import bootstrap
 from tts_eval.analysis.pools import Pool, PoolSet
+from tts_eval.analysis.resampling import bootstrap_mean
+from tts_eval.analysis.subsets import permutations, subset_key
 from tts_eval.selection import (
     Aggregation,
     Floats,
@@ -197,15 +197,10 @@ def differences(
     found = []
     for i, budget in enumerate(wanted):
         for (measure, how), gain in zip(columns[1:], gains[:, i].T, strict=True):
-            mean = bootstrap(n, functools.partial(_mean_of, gain), resamples=resamples, seed=seed)
-            assert mean is not None
+            mean = bootstrap_mean(gain, resamples=resamples, seed=seed)
             ends = mean.value, mean.low, mean.high
             found.append(Difference(pools.task, pools.strategy, budget, how, measure, against, *ends, n))
     return found
-
-
-def _mean_of(values: Floats, drawn: Integers) -> float:
-    return float(values[drawn].mean())
 
 
 def values_by_problem(
@@ -275,15 +270,9 @@ def _subsets(pool: Pool, k: int, resamples: int, seed: int) -> Integers:
     n = len(pool.candidates)
     if math.comb(n, k) <= resamples:
         return _combinations(n, k)
-    key = hashlib.sha256(f"{seed} {pool.seed} {pool.uid}".encode()).digest()
-    return _permutations(int.from_bytes(key[:16], "big"), n, resamples)[:, :k]
+    return permutations(subset_key(seed, pool), n, resamples)[:, :k]
 
 
 @functools.lru_cache(maxsize=64)
 def _combinations(n: int, k: int) -> Integers:
     return np.array(list(itertools.combinations(range(n), k)))
-
-
-@functools.lru_cache(maxsize=1)  # Budget after budget asks for the same problem's: a prefix of a shuffle is a subset.
-def _permutations(key: int, n: int, resamples: int) -> Integers:
-    return np.random.default_rng(key).permuted(np.tile(np.arange(n), (resamples, 1)), axis=1)

@@ -7,7 +7,6 @@ attempts tells what c <= C chains of l <= L attempts would have given, averaged 
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import math
 from collections import defaultdict
@@ -18,6 +17,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from tts_eval.analysis.pools import Pool, PoolSet
+from tts_eval.analysis.subsets import permutations, subset_key
 from tts_eval.selection import (
     Aggregation,
     Booleans,
@@ -228,7 +228,7 @@ def shape_values(
         for problem, uid in enumerate(family.uids if places else ()):
             of_seeds = []
             for pool in run.pools[uid]:
-                attempts = _Attempts(pool, run.shape, aggregation, weight, _key(seed, pool), resamples)
+                attempts = _Attempts(pool, run.shape, aggregation, weight, subset_key(seed, pool), resamples)
                 of_seeds.append([[attempts.value(measure, shapes[i]) for measure in measures] for i in places])
             values[problem, places] = np.mean(of_seeds, axis=0)
     return values
@@ -261,20 +261,12 @@ class _Attempts:
         return float(expected_correctness(winning, classes.ravel(), correct.ravel()).mean())
 
 
-def _key(seed: int, pool: Pool) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed} {pool.seed} {pool.uid}".encode()).digest()[:16], "big")
-
-
 def _subsets(key: int, n: int, k: int, resamples: int) -> Booleans:
     """Subsets of k of n chains, [r, n]: all of them, or `resamples` random ones."""
-    return _combinations(n, k) if math.comb(n, k) <= resamples else _ranks(key, n, resamples) < k
+    # A place in a shuffle for each chain: those that come first.
+    return _combinations(n, k) if math.comb(n, k) <= resamples else permutations(key, n, resamples) < k
 
 
 @functools.lru_cache(maxsize=64)
 def _combinations(n: int, k: int) -> Booleans:
     return np.array([np.isin(np.arange(n), subset) for subset in itertools.combinations(range(n), k)])
-
-
-@functools.lru_cache(maxsize=1)  # every shape of the same problem: chains of a lower rank are a smaller subset
-def _ranks(key: int, n: int, resamples: int) -> Floats:
-    return np.random.default_rng(key).permuted(np.tile(np.arange(n), (resamples, 1)), axis=1).astype(np.float64)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tts_eval.analysis.accuracy import Measure, pool_budgets, values_by_problem, wilson_interval
+from tts_eval.analysis.accuracy import SCORED, Measure, pool_budgets, values_by_problem, wilson_interval
+from tts_eval.analysis.bootstrap import Estimate
 from tts_eval.analysis.pools import PoolSet
 from tts_eval.analysis.resampling import bootstrap_mean
 from tts_eval.selection import Aggregation, Floats
@@ -81,69 +82,95 @@ def is_run_of(pools: PoolSet, name: str) -> bool:
     return pools.strategy.split(" (")[0] == name
 
 
-def compare(
+@dataclass(frozen=True)
+class Measured:
+    """What each problem's chance to be right is, at each budget.
+
+    Attributes:
+        pools: Whose.
+        budgets: The budgets.
+        selection: How an answer is chosen.
+        aggregation: How step scores become one score.
+        values: By problem, [budgets]; none where scores are needed and missing.
+    """
+
+    pools: PoolSet
+    budgets: Sequence[int]
+    selection: Measure
+    aggregation: Aggregation
+    values: Mapping[str, Floats]
+
+
+def measure(
     pools: PoolSet,
-    baseline: PoolSet,
+    budgets: Sequence[int],
     *,
     selection: Measure,
     aggregation: Aggregation,
-    budgets: Sequence[int] | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    level: Any = None,
-) -> list[Comparison]:
-    """Compares a strategy with independent samples, on the problems that both have.
+) -> Measured:
+    """Measures one strategy once, for however many comparisons.
 
     Args:
-        pools: The one. Of independent samples every budget is measured, of a joint search its own.
-        baseline: The other, of which each budget is the mean over subsets of its samples (see `accuracy_rows`).
-        selection: For both.
-        aggregation: For both, if the selection needs scores.
-        budgets: The budgets to show; by default all that both can speak about.
-        resamples: Subsets a problem and budget, and draws of the bootstrap.
-        seed: Of both.
-        level: See `Comparison`.
+        pools: What was sampled. Of independent samples each budget is the mean over subsets (see `accuracy_rows`).
+        budgets: Those wanted; what the pools can't speak about is left out.
+        selection: See `Measured`.
+        aggregation: See `Measured`.
+        resamples: Subsets a problem and budget.
+        seed: Of the subsets.
+    """
+    possible = pool_budgets(pools)
+    told = [k for k in budgets if k in possible or (pools.independent and k <= possible[-1])]
+    how: dict[str, Any] = {"measure": selection, "aggregation": aggregation, "resamples": resamples, "seed": seed}
+    values = values_by_problem(pools, budgets=told, **how) if told else {}
+    return Measured(pools, told, selection, aggregation, values)
+
+
+def compare(
+    one: Measured, other: Measured, problems: Sequence[str], *, resamples: int = 1000, seed: int = 0, level: Any = None
+) -> list[Comparison]:
+    """Compares two strategies.
+
+    Args:
+        one: The one.
+        other: The other, measured in the same way.
+        problems: Those to compare on; of them count those that both have.
+        resamples: Draws of the bootstrap.
+        seed: Of the bootstrap.
+        level: What these problems are called.
 
     Returns:
-        Budget by budget; nothing where the two have no problem or no budget in common, or a score is missing.
+        Budget by budget of those that both can speak about; nothing without a problem in common.
     """
-    possible = [k for k in pool_budgets(pools) if k <= pool_budgets(baseline)[-1]]
-    wanted = possible if budgets is None else [k for k in budgets if k in possible]
-    how: dict[str, Any] = {"measure": selection, "aggregation": aggregation, "resamples": resamples, "seed": seed}
-    mine = values_by_problem(pools, budgets=wanted, **how)
-    theirs = values_by_problem(baseline, budgets=wanted, **how)
-    common = [uid for uid in mine if uid in theirs]
-    if not wanted or not common:
-        return []
-    values, others = (np.array([of[uid] for uid in common]) for of in (mine, theirs))  # [problems, budgets]
-    return [
-        _comparison(pools, baseline, budget, values[:, i], values[:, i] - others[:, i], how, level)
-        for i, budget in enumerate(wanted)
-    ]
+    common = [uid for uid in problems if uid in one.values and uid in other.values]
+    rows = []
+    for budget in one.budgets if common else ():
+        if budget in other.budgets:
+            values, others = (
+                np.array([of.values[uid][list(of.budgets).index(budget)] for uid in common]) for of in (one, other)
+            )
+            gain = bootstrap_mean(values - others, resamples=resamples, seed=seed)
+            rows.append(_row(one, other, budget, values, others, gain, level))
+    return rows
 
 
-def _comparison(
-    pools: PoolSet,
-    baseline: PoolSet,
-    budget: int,
-    values: Floats,
-    gains: Floats,
-    how: dict[str, Any],
-    level: Any,
+def _row(
+    one: Measured, other: Measured, budget: int, values: Floats, others: Floats, gain: Estimate, level: Any
 ) -> Comparison:
     n, accuracy = len(values), float(values.mean())
-    gain = bootstrap_mean(gains, resamples=how["resamples"], seed=how["seed"])
-    error = float(gains.std(ddof=1)) / n**0.5 if n > 1 else float("nan")
+    low, high = wilson_interval(accuracy, n)
+    error = float((values - others).std(ddof=1)) / n**0.5 if n > 1 else float("nan")
     return Comparison(
-        task=pools.task,
-        strategy=pools.strategy,
-        against=baseline.strategy,
+        task=one.pools.task,
+        strategy=one.pools.strategy,
+        against=other.pools.strategy,
         budget=budget,
-        selection=how["measure"],
-        aggregation=None if how["measure"] == "majority" else how["aggregation"],
+        selection=one.selection,
+        aggregation=one.aggregation if one.selection in SCORED else None,
         accuracy=accuracy,
-        low=wilson_interval(accuracy, n)[0],
-        high=wilson_interval(accuracy, n)[1],
+        low=low,
+        high=high,
         difference=gain.value,
         difference_low=gain.low,
         difference_high=gain.high,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any
 
-from tts_eval.analysis import MEASURES, PoolSet, load_pools
-from tts_eval.analysis.comparison import Comparison, baseline_of, compare, is_run_of
+from tts_eval.analysis import MEASURES, load_pools, pool_budgets
+from tts_eval.analysis.comparison import Comparison, baseline_of, compare, is_run_of, measure
 from tts_eval.answers import default_grader
 from tts_eval.commands.bins import add_bins, parts_of, read_bins
-from tts_eval.commands.options import add_pools, positive
-from tts_eval.commands.tables import to_csv, write_file
+from tts_eval.commands.options import add_pools, budget_list
+from tts_eval.commands.tables import print_notes, to_csv, write_file
 from tts_eval.report.comparison import comparison_figure, comparison_table
 from tts_eval.selection import AGGREGATIONS
 from tts_eval.types import TtsEvalError
@@ -27,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--selection", choices=MEASURES, default="best_of_n_weighted", help="default: %(default)s")
     parser.add_argument("--aggregation", choices=AGGREGATIONS, default="last", help="default: %(default)s")
-    parser.add_argument("--budgets", type=positive, nargs="+", metavar="N", help="default: all")
+    parser.add_argument("--budgets", type=budget_list, metavar="1,4,16", help="default: all")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw accuracy over budget as .png, .svg or .pdf")
 
@@ -44,20 +42,26 @@ def run(args: argparse.Namespace) -> int:
     bins = read_bins(args)
     sets, notes = load_pools(args.paths, default_grader())
     baselines = baseline_of(sets, args.against)
-    how = {name: getattr(args, name) for name in ("selection", "aggregation", "budgets", "resamples", "seed")}
-    rows: list[Comparison] = []
+    wanted = args.budgets or sorted({budget for pools in sets for budget in pool_budgets(pools)})
+    draws = {"resamples": args.resamples, "seed": args.seed}
+    how = {"selection": args.selection, "aggregation": args.aggregation, **draws}
+    measured = {task: measure(pools, wanted, **how) for task, pools in baselines.items()}
     others = [pools for pools in sets if pools.task in baselines and not is_run_of(pools, args.against)]
+    rows: list[Comparison] = []
     for pools in [*baselines.values(), *others]:
-        baseline = baselines[pools.task]
+        baseline = measured[pools.task]
+        one = baseline if pools is baseline.pools else measure(pools, wanted, **how)
         parts, said = parts_of(pools, args.by, bins)
         notes += said
-        whole: list[tuple[Any, PoolSet]] = [(None, pools)]
-        found = [row for level, part in parts or whole for row in compare(part, baseline, level=level, **how)]
+        found = [
+            row
+            for level, part in parts or [(None, pools)]
+            for row in compare(one, baseline, list({pool.uid: None for pool in part.pools}), level=level, **draws)
+        ]
         if not found:
             notes.append(f"{pools.task}, {pools.strategy}: no problem, budget or score in common with {args.against}")
         rows += found
-    for note in notes:
-        print(f"tts-eval compare: {note}", file=sys.stderr)
+    print_notes(args.command, notes)
     if not rows:
         raise TtsEvalError("nothing to compare; ask for other budgets, or for --selection majority")
     if args.csv is not None:

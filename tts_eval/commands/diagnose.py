@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tts_eval.analysis.overoptimisation import SHORT, Diagnosis, diagnose
 from tts_eval.answers import default_grader
 from tts_eval.commands.bins import add_bins, parts_of, read_bins
 from tts_eval.commands.options import add_pools
-from tts_eval.commands.tables import to_csv, write_file
+from tts_eval.commands.tables import print_notes, to_csv, write_file
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
 from tts_eval.types import TtsEvalError
 
@@ -56,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
         if not found:
             notes.append(f"{pools.task}, {pools.strategy}: no {args.selection}, some candidates have no verifier score")
         rows += found
-    for note in notes:
-        print(f"tts-eval diagnose: {note}", file=sys.stderr)
+    print_notes(args.command, notes)
     if not rows:
         raise TtsEvalError("nothing to show; ask for --selection majority")
     if args.csv is not None:

@@ -13,6 +13,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def budget_list(text: str) -> list[int]:
+    """Whole numbers above 0 with commas between them, in ascending order."""
+    return sorted({positive(part.strip()) for part in text.split(",")})
+
+
 def share(text: str) -> float:
     """A number from 0 to 1."""
     if not 0 <= float(text) <= 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +17,8 @@ from tts_eval.analysis.chain_shapes import ShapeValues, shape_differences, shape
 from tts_eval.analysis.chains import CHAIN_MEASURES, SCORED, Family, families, measures_of, shape_values, shapes_of
 from tts_eval.answers import default_grader
 from tts_eval.commands.bins import Bins, add_bins, parts_of, read_bins
-from tts_eval.commands.options import add_pools, positive
-from tts_eval.commands.tables import to_csv, write_file
+from tts_eval.commands.options import add_pools, budget_list
+from tts_eval.commands.tables import print_notes, to_csv, write_file
 from tts_eval.report.chain_figures import attempts_figure, ends_figure, ratios_figure
 from tts_eval.report.chain_tables import ChainMeasures, to_markdown
 from tts_eval.selection import AGGREGATIONS, CHAIN_WEIGHTS
@@ -30,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     add_pools(parser)
     add_bins(parser)
-    parser.add_argument("--budgets", type=_budgets, metavar="16,64,128", help="default: all that the runs can tell of")
+    parser.add_argument("--budgets", type=budget_list, metavar="16,64", help="default: all that the runs can tell of")
     parser.add_argument(
         "--selection", action="append", choices=CHAIN_MEASURES, help="a column to show; may be repeated; default: all"
     )
@@ -75,8 +74,7 @@ def run(args: argparse.Namespace) -> int:
     measures = ChainMeasures([], [], [], [])
     for family in found:
         notes += _measure(family, bins, args, measures)
-    for note in notes:
-        print(f"tts-eval revisions measure: {note}", file=sys.stderr)
+    print_notes(args.command, notes)
     if args.csv is not None:
         _write_csv(measures, args.csv)
     if args.figure is not None:
@@ -137,7 +135,3 @@ def _draw(found: ChainMeasures, path: Path) -> None:
     attempts_figure(found.attempts, path.with_stem(f"{path.stem}_attempts"))
     ends_figure(found.ratios, path.with_stem(f"{path.stem}_ends"))
     ratios_figure(found.ratios, path.with_stem(f"{path.stem}_ratios"))
-
-
-def _budgets(text: str) -> list[int]:
-    return sorted({positive(part.strip()) for part in text.split(",")})

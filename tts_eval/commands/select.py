@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,8 +25,8 @@ from tts_eval.analysis import (
 )
 from tts_eval.analysis.accuracy import SCORED
 from tts_eval.answers import default_grader
-from tts_eval.commands.options import add_pools, positive
-from tts_eval.commands.tables import to_csv, write_file
+from tts_eval.commands.options import add_pools, budget_list
+from tts_eval.commands.tables import print_notes, to_csv, write_file
 from tts_eval.report import accuracy_figure, level_figure
 from tts_eval.selection import AGGREGATIONS
 from tts_eval.types import TtsEvalError
@@ -46,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--selection", action="append", choices=MEASURES, help="a column to show; may be repeated; default: all"
     )
-    parser.add_argument("--budgets", type=_budgets, metavar="1,4,16", help="default: 1, 2, 4, ... and the whole pool")
+    parser.add_argument("--budgets", type=budget_list, metavar="1,4,16", help="default: 1, 2, 4, ... and the pool")
     parser.add_argument(
         "--against",
         choices=[measure for measure in MEASURES if measure not in SCORED],
@@ -73,8 +72,7 @@ def run(args: argparse.Namespace) -> int:
         rows += found
         compared += more
         notes += said
-    for note in notes:
-        print(f"tts-eval select: {note}", file=sys.stderr)
+    print_notes(args.command, notes)
     shown = rows if args.against is None else compared
     if not shown:
         why = "; ".join(notes) or f"nothing else is compared with {args.against}"
@@ -168,7 +166,3 @@ _LEGENDS = {
     Difference: "Difference in percentage points [95 % interval, paired bootstrap over the problems].\n",
 }
 FORMATS = {"markdown": to_markdown, "csv": to_csv, "json": to_json}
-
-
-def _budgets(text: str) -> list[int]:
-    return sorted({positive(part.strip()) for part in text.split(",")})

@@ -1,15 +1,22 @@
-"""What commands that print tables share: the same rows as CSV, and writing a file that the user has named."""
+"""What commands that print tables share: notes, the same rows as CSV, and writing a file that the user has named."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from tts_eval.types import TtsEvalError
+
+
+def print_notes(command: str, notes: Iterable[str]) -> None:
+    """Says on stderr what the user should know of the tables."""
+    for note in notes:
+        print(f"tts-eval {command}: {note}", file=sys.stderr)
 
 
 def to_csv(rows: Sequence[Any]) -> str:
