@@ -23,6 +23,7 @@ class Job:
     request: Sample
     temperature: float
     replies: list[Prefix | None]
+    missing: int
     usage: Usage = field(default_factory=Usage)
     # Apart from `usage`, since every row or step adds to them and adding ledgers is slow:
     decoded: int = 0

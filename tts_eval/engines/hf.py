@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from tts_eval.engines.batch import Batch, Job, Place, Row, Stem
@@ -112,7 +113,7 @@ class HFEngine:
         """See `Engine.submit`."""
         temperature = self._decoding.temperature if request.temperature is None else request.temperature
         counts = request.counts
-        job = Job(ticket, problem, request, temperature, [None] * sum(counts))
+        job = Job(ticket, problem, request, temperature, [None] * sum(counts), missing=sum(counts))
         self._kept.retain(ticket, (prefix.tokens for prefix in (*request.prefixes, *request.alive)))
         stems: dict[tuple[str, tuple[int, ...], tuple[str, ...]], Stem] = {}
         prompts = request.prompts or (problem.prompt,) * len(request.prefixes)
@@ -166,7 +167,8 @@ class HFEngine:
             count = min(room, stem.rows)
             self._batch.size = len(self._batch.rows) + count
             waiting = sum(other.rows for other in self._stems) - count
-            self._batch.cache.join([stem.kv], count, coming=min(waiting, room - count))
+            coming = min(waiting, room - count)
+            self._batch.cache.join([stem.kv], count, coming=coming, ahead=self._token_limit(stem))
             logits.append(stem.logits.expand(count, -1))
             self._batch.rows += [self._row(stem, stem.start()) for _ in range(count)]
             if not stem.waiting:
@@ -232,20 +234,20 @@ class HFEngine:
         if not self._batch.rows:
             return
         rows = self._batch.rows
-        temperatures = torch.tensor([row.stem.job.temperature for row in rows], dtype=torch.float64)
+        temperatures = torch.from_numpy(np.array([row.stem.job.temperature for row in rows], dtype=np.float64))
         random = torch.from_numpy(uniforms([row.key for row in rows], [len(row.tokens) for row in rows]))
         # Apple's GPUs have no float64.
         logits = self._batch.logits.cpu() if self._batch.logits.device.type == "mps" else self._batch.logits
         tokens, logprobs = draw(logits, temperatures.to(logits.device), random.to(logits.device))
-        drawn = list(zip(tokens.tolist(), logprobs.tolist(), strict=True))
-        self._batch.last_tokens = [token for token, _ in drawn]
+        drawn, logs = tokens.tolist(), logprobs.tolist()
+        self._batch.last_tokens = drawn.copy()
         self._written += len(drawn)
-        for index in reversed(range(len(drawn))):
-            row, (token, logprob) = rows[index], drawn[index]
-            row.tokens.append(token)
-            row.logprob += logprob
-            full = len(row.tokens) >= row.limit
-            if full or (token not in row.stops.harmless and row.stops.found((*row.stem.prefix.tokens, *row.tokens))):
+        for index in range(len(drawn) - 1, -1, -1):
+            row, token, written = rows[index], drawn[index], rows[index].tokens
+            written.append(token)
+            row.logprob += logs[index]
+            full = len(written) >= row.limit
+            if full or (token not in row.stops.harmless and row.stops.found((*row.stem.prefix.tokens, *written))):
                 reply = self._ended(row)
                 if reply:
                     self._leave(index, reply)
@@ -284,14 +286,15 @@ class HFEngine:
         batch = self._batch
         row = batch.rows[index]
         stem, job = row.stem, row.stem.job
-        for place in row.places:
-            job.replies[place.at] = replace(reply, path=place.path)
+        for place in row.places:  # the reply has the path of the first
+            job.replies[place.at] = reply if place is row.places[0] else replace(reply, path=place.path)
+        job.missing -= len(row.places)
         job.decoded += len(row.tokens)
         if reply.finish is None and self._kept.find(job.ticket, reply.tokens) is None:
             kv = batch.cache.take(index, len(stem.ids) - 1)
             self._kept.keep(job.ticket, reply.tokens, self._kept.node(stem.before, kv))
         batch.leave(index)
-        if all(reply is not None for reply in job.replies):
+        if not job.missing:
             self._answered.append(job)
 
     def _forward(self) -> list[Job]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -29,6 +30,7 @@ Mask: TypeAlias = torch.Tensor | dict[str, torch.Tensor]
 """What each row may read, [rows, 1, 1, columns] bool or additive; by kind of layer where a model mixes them."""
 
 _COLUMNS = 16  # a vector of 16 float32: the attention kernel handles what doesn't fill one separately
+_AHEAD = 4 * _COLUMNS  # for tokens to come: the block grows in such steps
 
 
 class RowCache(Cache):
@@ -71,18 +73,19 @@ class RowCache(Cache):
         """Rows in the cache."""
         return len(self._lengths)
 
-    def join(self, stretches: Sequence[torch.Tensor], copies: int, coming: int = 0) -> None:
+    def join(self, stretches: Sequence[torch.Tensor], copies: int, coming: int = 0, ahead: int = 1) -> None:
         """Adds `copies` rows that all start from the same sequence.
 
         Args:
             stretches: Its keys and values, stretch by stretch, each [2 x layers, heads, tokens, dim].
             copies: How many rows.
             coming: How many more will join before the next step, so that room is made once.
+            ahead: How many tokens the rows may write. Room is made for some of them while there is nothing to copy.
         """
         first, length = self.row_count, sum(stretch.shape[2] for stretch in stretches)
         self._lengths += [length] * copies
-        rows, columns = self._padded()
-        self._reserve(max(rows, self.row_count + coming), columns, first, like=stretches[0])
+        rows, columns = self._padded(1 if first else min(ahead, _AHEAD))
+        self._reserve(rows + coming, columns, first, like=stretches[0])
         at = 0
         for stretch in stretches:
             end = at + stretch.shape[2]
@@ -111,16 +114,17 @@ class RowCache(Cache):
         Returns:
             The arguments of the model's forward pass. Its output has rows to spare at the end.
         """
-        rows, columns = self._padded()
+        rows, columns = self._padded(1)
         spare = [0] * (rows - self.row_count)
-        lengths = torch.tensor([*self._lengths, *spare], device=device)[:, None]  # [rows, 1]
+        # By way of numpy, which takes a list in a tenth of torch's time.
+        lengths = torch.from_numpy(np.array([*self._lengths, *spare])).to(device)[:, None]  # [rows, 1]
         self._reserve(rows, columns, self.row_count)
         at = torch.arange(rows, device=self.kv.device), lengths[:, 0].to(self.kv.device)
         layers = self.kv[:, :rows, :, :columns].unbind()
         for block, keys, values in zip(self._blocks, layers[::2], layers[1::2], strict=True):
             block.begin_step(keys, values, at)
         return {
-            "input_ids": torch.tensor([*ids, *spare], device=device)[:, None],
+            "input_ids": torch.from_numpy(np.array([*ids, *spare])).to(device)[:, None],
             "position_ids": lengths,
             "attention_mask": self._mask(lengths, columns),
             "past_key_values": self,
@@ -131,9 +135,9 @@ class RowCache(Cache):
         """Says that every row has written one token."""
         self._lengths = [length + 1 for length in self._lengths]
 
-    def _padded(self) -> tuple[int, int]:
-        """Rows and columns of the coming step."""
-        columns = max(self._lengths) + 1
+    def _padded(self, tokens: int) -> tuple[int, int]:
+        """Rows and columns of a step, if rows have written that many tokens by then."""
+        columns = max(self._lengths) + tokens
         return max(self.row_count + self._spare_rows, self._least_rows), columns + -columns % _COLUMNS
 
     def _reserve(self, rows: int, columns: int, used: int, like: torch.Tensor | None = None) -> None:
@@ -142,10 +146,14 @@ class RowCache(Cache):
         if like is not None and not old_rows:
             layers, heads, _, dim = like.shape
             self.kv = like.new_zeros(layers, rows, heads, columns, dim)
-        elif rows > old_rows or columns > old_columns:
-            # In small steps: what is copied now and then costs less than memory that stays empty.
+            return
+        wider = columns > old_columns
+        if rows > old_rows or wider:
+            # In small steps: what is copied now and then costs less than memory that stays empty. There is nothing to
+            # copy in an empty block, so it grows by more.
+            ahead = _AHEAD if used else max(_AHEAD, columns // 2)
             rows = max(rows, old_rows + old_rows // 4) if rows > old_rows else old_rows
-            columns = columns + 4 * _COLUMNS if columns > old_columns else old_columns
+            columns = columns + ahead if wider else old_columns
             # Zeros, not empty: a masked column weighs nothing, but nothing times NaN is NaN.
             grown = self.kv.new_zeros(layers, rows, heads, columns, dim)
             grown[:, :used, :, :old_columns] = self.kv[:, :used]

@@ -52,7 +52,7 @@ class Known:
             return self.kv
         kept = []
         for stretch in self.kv:
-            kept.append(stretch[:, :, :end])
+            kept.append(stretch if stretch.shape[2] <= end else stretch[:, :, :end])
             end = max(0, end - stretch.shape[2])
         return kept
 

@@ -17,7 +17,7 @@ import torch
 from tts_eval.types import Prefix, Problem, TtsEvalError, Usage
 from tts_eval.verifiers.cache import PrefixTree, common_length
 from tts_eval.verifiers.formats import Format, Label
-from tts_eval.verifiers.reading import Reader, Row, read_rows, reads_in_pieces
+from tts_eval.verifiers.reading import Reader, Row, Scratch, read_rows, reads_in_pieces
 from tts_eval.verifiers.rendering import Rendered
 
 
@@ -51,6 +51,7 @@ class HFVerifier:
         self._batch_tokens = batch_tokens
         self._tree = PrefixTree(_room(reader.device) if cache_bytes is None else cache_bytes)
         self._keeps = reads_in_pieces(reader)
+        self._scratch = Scratch()
 
     @property
     def kind(self) -> Literal["process", "outcome"]:
@@ -173,7 +174,7 @@ class HFVerifier:
         starts = [max(0, past.length - self._reader.lookback) for past in known]
         rows = [Row(ids[start:], past.kv_until(start)) for ids, past, start in zip(batch, known, starts, strict=True)]
         read = {}
-        results = read_rows(self._reader, rows, self._keeps)
+        results = read_rows(self._reader, rows, self._keeps, self._scratch)
         for ids, past, start, (outputs, kv) in zip(batch, known, starts, results, strict=True):
             again = past.length - start
             outputs = outputs[again:]

@@ -12,9 +12,11 @@ So a model that measures distances in columns (a sliding window, a bias by dista
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -49,7 +51,8 @@ class Reader(Protocol):
         Args:
             ids: [rows, new].
             mask: What is there, [rows, past + new], of 1 and 0.
-            past: Keys and values of all layers, [2 x layers, rows, heads, past, dim]; None if there are none.
+            past: Keys and values of all layers, [2 x layers, rows, heads, past + new, dim]; those of the new tokens are
+                written into it. None if there are none.
             keep: Whether keys and values of the new tokens are wanted.
 
         Returns:
@@ -91,13 +94,14 @@ class TokenReader:
         columns = mask.shape[1] - ids.shape[1]
         cache = Cache(layer_class_to_replicate=DynamicLayer)
         if past is not None:
-            cache.layers += [_layer(keys, values) for keys, values in past.unflatten(0, (-1, 2))]
+            cache.layers += [_Layer(keys, values, columns) for keys, values in past.unflatten(0, (-1, 2))]
         positions = mask.cumsum(-1)[:, columns:] - 1
         outputs = self._outputs(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
-        kv = [states[:, :, columns:] for layer in cache.layers for states in (layer.keys, layer.values)]
-        return outputs, torch.stack(kv)
+        if past is None:
+            past = torch.stack([states for layer in cache.layers for states in (layer.keys, layer.values)])
+        return outputs, past[:, :, :, columns:]
 
     def _outputs(self, **inputs: Any) -> torch.Tensor:
         """The forward pass, [rows, new, outputs]."""
@@ -149,12 +153,36 @@ class Row(NamedTuple):
     past: Sequence[torch.Tensor] = ()
 
 
-def read_rows(reader: Reader, rows: Sequence[Row], keep: bool) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+class Scratch:
+    """Memory that one batch after the other uses: on a CPU fresh pages cost more than what is copied into them."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
+
+    def block(self, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+        """A tensor of any content, which the next call may give away again."""
+        if like.device.type != "cpu":
+            return like.new_empty(shape)
+        size = math.prod(shape)
+        if self._memory.numel() < size:
+            self._memory = like.new_empty(2 * size)  # prefixes grow; what isn't touched takes no memory
+        return self._memory[:size].view(*shape)
+
+
+def read_rows(
+    reader: Reader, rows: Sequence[Row], keep: bool, scratch: Scratch | None = None
+) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
     """Reads rows in one batch.
+
+    Args:
+        reader: The model.
+        rows: At least one.
+        keep: Whether keys and values are wanted.
+        scratch: Where to lay out what is known; None takes new memory.
 
     Returns:
         For each row the outputs of its new tokens, [new, outputs] float32 on the CPU, and if `keep` their keys and
-        values, [2 x layers, heads, new, dim], views of the batch's.
+        values, [2 x layers, heads, new, dim], views of the batch's, which the next use of `scratch` overwrites.
     """
     pasts = [sum(stretch.shape[2] for stretch in row.past) for row in rows]
     columns, new = max(pasts), max(len(row.ids) for row in rows)
@@ -164,14 +192,20 @@ def read_rows(reader: Reader, rows: Sequence[Row], keep: bool) -> list[tuple[tor
     column = torch.arange(columns + new)
     mask = ((first <= column) & (column < last)).long()
     past: torch.Tensor | None = None
-    for index, (row, length) in enumerate(zip(rows, pasts, strict=True)):
-        at = columns - length
-        for stretch in row.past:
-            if past is None:
-                layers, heads, _, dim = stretch.shape
-                past = stretch.new_zeros(layers, len(rows), heads, columns, dim)
-            past[:, index, :, at : at + stretch.shape[2]] = stretch
-            at += stretch.shape[2]
+    if columns:
+        like = next(stretch for row in rows for stretch in row.past)
+        shape = like.shape[0], len(rows), like.shape[1], columns + new, like.shape[3]
+        past = (scratch or Scratch()).block(shape, like)
+        past[:, :, :, : columns - min(pasts)] = 0  # masked, but nothing times NaN is NaN
+        # Rows that go on from the same tokens, as siblings in a search do, are filled together.
+        end = 0
+        for _, alike in groupby(rows, lambda row: [(stretch.data_ptr(), stretch.shape[2]) for stretch in row.past]):
+            row, *others = alike
+            first_row, end = end, end + 1 + len(others)
+            at = columns - pasts[first_row]
+            for stretch in row.past:
+                past[:, first_row:end, :, at : at + stretch.shape[2]] = stretch[:, None]
+                at += stretch.shape[2]
     outputs, kv = reader.read(ids.to(reader.device), mask.to(reader.device), past, keep)
     outputs = outputs.float().cpu()
     return [
@@ -227,12 +261,25 @@ def _shared_keys(device: torch.device) -> Iterator[None]:
             os.environ[_SHARE_KEYS] = before
 
 
-def _layer(keys: torch.Tensor, values: torch.Tensor) -> DynamicLayer:
-    """A layer that holds these, [rows, heads, past, dim]; by `update` it would hold a copy."""
-    layer = DynamicLayer()
-    layer.lazy_initialization(keys, values)
-    layer.keys, layer.values = keys, values
-    return layer
+class _Layer(DynamicLayer):
+    """One layer's keys and values, [rows, heads, past + new, dim], the new ones yet to be written."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, columns: int):
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values, self._columns = keys, values, columns
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """In place: `DynamicLayer` copies all that is known to put the new behind it."""
+        self.keys[:, :, self._columns :] = key_states
+        self.values[:, :, self._columns :] = value_states
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Columns before the new ones."""
+        return self._columns
 
 
 def _logprobs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
