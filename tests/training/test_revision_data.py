@@ -17,7 +17,7 @@ from tts_eval.search.revise import revise
 from tts_eval.training.batches import collate
 from tts_eval.training.data import read_training_data
 from tts_eval.training.reviser import Reviser
-from tts_eval.training.revision_data import RevisionQuestion, encode_pairs, read_revision_data
+from tts_eval.training.revision_data import RevisionQuestion, encode_pairs, keep_some, read_revision_data
 from tts_eval.types import Outcome, Prefix, Problem, Score, Search, TtsEvalError, Usage
 
 
@@ -67,6 +67,23 @@ def test_a_prompt_is_the_one_that_is_revised_from() -> None:
 
 def test_a_target_that_the_tokenizer_cannot_write_is_left_out() -> None:
     assert len(encoded(Pair((), "é", None), Pair(("é",), A, 1))) == 1
+
+
+def test_some_contexts_end_with_the_target() -> None:
+    """A pair without context stays a first attempt; which others are changed depends on the question and the seed."""
+    pairs = (Pair((), A), Pair((B, C), D, 2), *(Pair((B, C), chr(ord("a") + i % 10), 2) for i in range(400)))
+    question = RevisionQuestion("3?", PROBLEM, "1", pairs)
+    other = RevisionQuestion("4?", PROBLEM, "1", pairs)
+    assert keep_some([question], 0, seed=0) == [question]
+    (every,) = keep_some([question], 1, seed=0)
+    assert every.pairs[:2] == (Pair((), A), Pair((B, D), D, 0))
+    (some,) = keep_some([question], 0.25, seed=0)
+    assert {pair.context[-1:] for pair in some.pairs} >= {(), (C,)}
+    assert all(pair in (old, Pair((B, old.target), old.target, 0)) for pair, old in zip(some.pairs, pairs, strict=True))
+    assert 70 < sum(pair != old for pair, old in zip(some.pairs, pairs, strict=True)) < 130
+    assert keep_some([other, question], 0.25, seed=0)[1] == some
+    assert keep_some([other], 0.25, seed=0)[0].pairs != some.pairs
+    assert keep_some([question], 0.25, seed=1)[0].pairs != some.pairs
 
 
 def test_pair_files_with_questions_that_have_none(tmp_path: Path) -> None:

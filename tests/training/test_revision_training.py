@@ -90,7 +90,7 @@ def test_the_choice_is_the_best_past_the_lowest_loss(tmp_path: Path, monkeypatch
     rows = [",".join(row.values()) for row in read_csv(config.output / "choice.csv")]
     assert rows == ["4,0.3,0.2,0.9,0.1,0.3,0", "6,0.4,0.4,0.0,0.4,0.4,1", "8,0.4,0.3,0.2,0.5,0.1,0"]
     card = (config.output / "README.md").read_text()
-    assert "| 6, kept | 0.4000 | 0.400 | 0.000 | 0.400 | 0.400 |" in card and "| 4 | 0.3000 | 0.200 |" in card
+    assert "| 6, chosen | 0.4000 | 0.400 | 0.000 | 0.400 | 0.400 |" in card and "| 4 | 0.3000 | 0.200 |" in card
     assert str(tmp_path) not in card
 
 

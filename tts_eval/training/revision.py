@@ -29,6 +29,7 @@ from tts_eval.training.revision_data import (
     RevisionQuestion,
     RevisionRun,
     encode_pairs,
+    keep_some,
     read_revision_data,
 )
 from tts_eval.training.start import Sides, identity, require_free, require_same_tokenizer, sides
@@ -54,7 +55,8 @@ def train_revision(config: RevisionConfig) -> RevisionResult:
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     set_seed(config.seed)
     backbone = _backbone(config, data)
-    train, held_out = split_by_question(data.questions, config.validation)
+    questions = keep_some(data.questions, config.keep, config.seed)
+    train, held_out = split_by_question(questions, config.validation)
     trial = _trial(config, data.run, held_out)
     # What can't be tried in the end is refused before anything is trained.
     trial.require_room(backbone.tokenizer, backbone.model.config.get_text_config().max_position_embeddings)

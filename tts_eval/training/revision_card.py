@@ -18,7 +18,7 @@ def write_revision_card(config: RevisionConfig, trial: Trial, result: RevisionRe
     best = result.best
     places = range(1, trial.length + 1)
     tried = "\n".join(
-        f"| {one.step:,}{', kept' if one.step == best.step else ''} | {one.validation_loss:.4f} | "
+        f"| {one.step:,}{', chosen' if one.step == best.step else ''} | {one.validation_loss:.4f} | "
         f"{one.revised:.3f} | {' | '.join(f'{share:.3f}' for share in one.accuracies)} |"
         for one in result.candidates
     )
@@ -39,15 +39,16 @@ after Snell et al. 2024 (arXiv 2408.03314), section 4.
 | pairs | {result.solutions:,} to train on, {result.held_out:,} of other questions to validate on |
 | loss | cross-entropy of the target's tokens and the end token |
 {optimization(config, "pairs", 0.0)}
-| kept | step {best.step:,} of {result.curve[-1].step:,} |
+| kept attempts | {config.keep:g} of the contexts end with the target itself |
+| weights | step {best.step:,} of {result.curve[-1].step:,} |
 | separator | {trial.separator!r} follows each attempt in a prompt |
 | window | the last {trial.window} attempts |
 
 ![training curve](curve.png)
 
 The checkpoints from the lowest held-out loss on wrote {trial.chains} chains of {trial.length} attempts at each of
-{len(trial.questions)} held-out questions, at temperature {TEMPERATURE:g}. Kept are the weights whose revised attempts,
-those after the first, were correct most often:
+{len(trial.questions)} held-out questions, at temperature {TEMPERATURE:g}. Chosen are the weights whose revised
+attempts, those after the first, were correct most often:
 
 | step | held-out loss | revised | {" | ".join(f"attempt {place}" for place in places)} |
 |{"---|" * (3 + trial.length)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,6 +118,28 @@ def _question(problem: PairedProblem | ChainedProblem, run: RevisionRun) -> Revi
         gold=problem.gold,
         pairs=problem.pairs if isinstance(problem, PairedProblem) else rest_em_pairs(problem),
     )
+
+
+def keep_some(questions: Sequence[RevisionQuestion], share: float, seed: int) -> list[RevisionQuestion]:
+    """Ends the context of some pairs with the target itself, so that a model also learns to keep what is right.
+
+    Not in the paper, whose contexts hold incorrect attempts only: there a model that sees a correct attempt has only
+    ever learnt to write something else, and turned 38 % of them into incorrect ones.
+
+    Args:
+        questions: With their pairs.
+        share: Probability that the last attempt of a pair with context is replaced.
+        seed: With the question it decides which.
+    """
+    kept = []
+    for question in questions:
+        rng = random.Random(f"{seed} {question.question}")
+        pairs = (
+            Pair((*pair.context[:-1], pair.target), pair.target, 0) if pair.context and rng.random() < share else pair
+            for pair in question.pairs
+        )
+        kept.append(replace(question, pairs=tuple(pairs)))
+    return kept
 
 
 def encode_pairs(
