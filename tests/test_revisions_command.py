@@ -88,9 +88,15 @@ def test_chains_are_graded_and_go_on_with_a_longer_limit(tmp_path: Path, tts_eva
     separator = ("--separator", r"\n\n")
     status, output, _ = tts_eval_command(*chains(whole, *separator))
     assert status == 0 and output.startswith("3 problems, 6 chains, 18 attempts: ") and "correct by attempt: " in output
-    for limit in (1, 3):
-        assert tts_eval_command(*chains(halves, *separator, "--limit", limit))[0] == 0
+    assert tts_eval_command(*chains(halves, *separator, "--limit", 1))[0] == 0
+    (first,) = chains_of(halves)
+    assert tts_eval_command(*chains(halves, *separator))[0] == 0
     assert chains_of(halves) == chains_of(whole)
+    rest = tmp_path / "rest.jsonl"
+    assert tts_eval_command(*chains(rest, *separator, "--skip", 1, "--limit", 2))[0] == 0
+    assert chains_of(rest) == {uid: problem for uid, problem in chains_of(whole).items() if uid != first}
+    status, _, errors = tts_eval_command(*chains(rest, *separator, "--skip", 2000))
+    assert status == 1 and "--skip 2000: split 'train' of tts_micromath has no more problems" in errors
     for problem in ChainFile.read(whole)[1]:
         assert [len(chain) for chain in problem.chains] == [3, 3] and problem.usage.generations == 6
         for attempt in (attempt for chain in problem.chains for attempt in chain):

@@ -98,7 +98,8 @@ def add_asking(parser: argparse.ArgumentParser, output: str) -> None:
     add("--tasks", required=True, metavar="TASK", help="the task whose problems are solved")
     add("--split", help="its split to solve; default: train, or test where the task has no other")
     add("--output", required=True, type=Path, metavar="FILE", help=f"{output} (.jsonl); an interrupted one goes on")
-    add("--limit", type=positive, help="only the first problems")
+    add("--skip", type=positive, default=0, metavar="K", help="leave out the first problems")
+    add("--limit", type=positive, help="only so many problems")
     add("--seed", type=int, default=0, help="default: %(default)s")
     add("--max_tokens", type=positive, help="longest solution; default: the task's max_gen_toks")
     add("--num_fewshot", type=int, help="examples in the prompt; default: the task's own")
@@ -159,7 +160,9 @@ def _documents(task: ConfigurableTask, args: argparse.Namespace) -> tuple[str, l
             file=sys.stderr,
         )
     process = task.config.process_docs or (lambda docs: docs)
-    docs = list(process(task.dataset[name]))[: args.limit]
+    docs = list(process(task.dataset[name]))[args.skip :][: args.limit]
+    if not docs:
+        raise TtsEvalError(f"--skip {args.skip}: split '{name}' of {task.config.task} has no more problems")
     missing = [field for field in ("problem", "answer") if field not in docs[0]]
     if missing:
         raise TtsEvalError(f"{task.config.task}: its documents have no {' and no '.join(missing)}; use a task of ours")
