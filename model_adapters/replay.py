@@ -13,7 +13,7 @@ from lm_eval.utils import simple_parse_args_string
 from tts_eval.journal import Record, read_journal
 from tts_eval.model_adapters.arguments import REQUIRED, Argument, one_of, split_arguments, text
 from tts_eval.model_adapters.records import answer_of, question_of
-from tts_eval.selection import AGGREGATIONS, SELECTIONS
+from tts_eval.selection import AGGREGATIONS, EVERY_SELECTION
 from tts_eval.types import TtsEvalError
 
 
@@ -28,7 +28,7 @@ class Replay(LM):
     ARGUMENTS: ClassVar[Mapping[str, Argument]] = {
         "journal": Argument(text, REQUIRED),
         "aggregation": Argument(one_of(*AGGREGATIONS), "last"),
-        "selection": Argument(one_of(*SELECTIONS), "majority"),
+        "selection": Argument(one_of(*EVERY_SELECTION), "majority"),
         "model": Argument(text, None),
     }
 

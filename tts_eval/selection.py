@@ -27,6 +27,9 @@ ChainSelection = Literal["majority", "best_of_n_weighted", "hierarchical", "last
 CHAIN_SELECTIONS: tuple[ChainSelection, ...] = get_args(ChainSelection)
 """The selections among chains of revisions that have a definition here: see `chain_votes`."""
 
+EVERY_SELECTION: tuple[str, ...] = tuple(dict.fromkeys((*SELECTIONS, *CHAIN_SELECTIONS)))
+"""What `select_chain` takes."""
+
 ChainWeight = Literal["best", "sum"]
 CHAIN_WEIGHTS: tuple[ChainWeight, ...] = get_args(ChainWeight)
 """What the winner of a chain brings to the vote across chains: see `chain_votes`."""
@@ -259,7 +262,7 @@ def select_chain(
         classes: See `chain_votes`.
         scores: See `chain_votes`.
         chains: See `chain_votes`.
-        selection: One of `SELECTIONS` or `CHAIN_SELECTIONS`.
+        selection: One of `EVERY_SELECTION`.
         weight: See `chain_votes`.
 
     Returns:
@@ -270,7 +273,7 @@ def select_chain(
     """
     if selection in SELECTIONS:
         return select(classes, scores, selection)
-    require_choice("selection", selection, list(dict.fromkeys((*SELECTIONS, *CHAIN_SELECTIONS))))
+    require_choice("selection", selection, EVERY_SELECTION)
     votes = chain_votes(classes, scores, chains, selection, weight)
     winning = chain_winners(votes, np.ones((1, len(votes)), dtype=bool))[0]
     counts = _last(chains) if selection == "last_attempt" else np.ones(len(classes), dtype=bool)

@@ -122,6 +122,14 @@ def test_the_aggregation_is_that_of_the_search() -> None:
     assert choose(of, None, Equality(), aggregation="last").selected == 0
 
 
+def test_among_chains_the_vote_is_hierarchical() -> None:
+    """All together 7 has 1.0 and 3 has 0.9; chain by chain the best attempts count."""
+    first, second, other = candidate("7", [0.5]), candidate("7", [0.5]), candidate("3", [0.9])
+    chained = choose(record(first, replace(second, attempt=1), replace(other, chain=1)), None, Equality())
+    assert (chained.selection, chained.selected) == ("hierarchical", 2)
+    assert choose(record(first, replace(second, chain=1), replace(other, chain=2)), None, Equality()).selected == 0
+
+
 def test_no_answer_and_no_scores() -> None:
     none = choose(record(candidate("-")), Gold("7", 1), Equality())
     assert (none.selection, none.selected, none.scores) == ("majority", None, None)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+import numpy as np
+
 from tts_eval.analysis.gold import Gold
 from tts_eval.analysis.pools import Grader
 from tts_eval.journal import Record
-from tts_eval.selection import Floats, as_classes, candidate_scores, select
+from tts_eval.selection import Floats, as_classes, candidate_scores, select_chain
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def choose(
         record: A problem's candidates.
         gold: What is known of the problem after the run.
         grader: Judges equivalence.
-        selection: If None, the weighted vote where there are scores, else the majority.
+        selection: If None, the adapters' default: with scores the weighted vote, hierarchical among chains; else the
+            majority.
         aggregation: If None, that of the search where its strategy has one, else `last`.
 
     Raises:
@@ -70,10 +73,13 @@ def choose(
     """
     aggregation = aggregation or record.strategy.get("aggregation") or "last"
     scores = candidate_scores(record.candidates, aggregation)
-    selection = selection or ("majority" if scores is None else "best_of_n_weighted")
+    if selection is None:
+        chained = any(candidate.attempt for candidate in record.candidates)
+        selection = "majority" if scores is None else "hierarchical" if chained else "best_of_n_weighted"
     given = [candidate.answer for candidate in record.candidates]
     groups = grader.group(given)
-    selected = select(as_classes(groups), scores, selection)
+    chains = np.array([candidate.chain for candidate in record.candidates])
+    selected = select_chain(as_classes(groups), scores, chains, selection)
     correct = None if gold is None else tuple(grader.grade([(gold.answer, answer) for answer in given]))
     members: dict[int | None, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):

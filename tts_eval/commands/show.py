@@ -18,7 +18,7 @@ from tts_eval.commands.tables import write_file
 from tts_eval.journal import Record, read_journal
 from tts_eval.report.one_line import one_line
 from tts_eval.report.tree import tree_html, tree_text
-from tts_eval.selection import AGGREGATIONS, SELECTIONS
+from tts_eval.selection import AGGREGATIONS, EVERY_SELECTION
 from tts_eval.types import TtsEvalError
 
 
@@ -31,9 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("journal", type=Path, help="candidates_*.jsonl, or a folder that holds one of them")
     parser.add_argument("--uid", help="the problem to show; without it all are listed")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a web page instead of to the terminal")
-    parser.add_argument(
-        "--selection", choices=SELECTIONS, help="default: best_of_n_weighted where there are scores, else majority"
-    )
+    parser.add_argument("--selection", choices=EVERY_SELECTION, help="default: that of the adapters")
     parser.add_argument("--aggregation", choices=AGGREGATIONS, help="default: that of the search, else last")
 
 
