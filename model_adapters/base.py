@@ -204,7 +204,7 @@ class SearchLM(LM):
         transcript = Transcript() if self.arguments["transcript"] else None
         with bar:
             searches = ((question.problem, self.search(question.problem)) for question in questions)
-            in_flight = min(256, max(8, _SAMPLES_IN_FLIGHT // self.arguments["budget"]))
+            in_flight = min(256, max(8, _SAMPLES_IN_FLIGHT // self.side_by_side))
             scheduler = Scheduler(engine, self._verifier, in_flight=in_flight, watcher=transcript)
             for finished in scheduler.run(searches):
                 if engine.tokens_written is not None:
@@ -216,6 +216,12 @@ class SearchLM(LM):
                     kind = None if self._verifier is None else self._verifier.kind
                     nodes = None if transcript is None else transcript.take(problem, outcome)
                     yield question, replace(record_of(question, outcome, usage, self.identity(), kind), nodes=nodes)
+
+    @property
+    def side_by_side(self) -> int:
+        """How many solutions of a problem are sampled at a time."""
+        budget: int = self.arguments["budget"]
+        return budget
 
     def _answer(self, record: Record) -> Answer:
         self._usage += record.usage

@@ -23,7 +23,7 @@ from tts_eval.model_adapters.records import Question
 from tts_eval.revision import SEPARATOR, revision_prompt
 from tts_eval.schema import from_json
 from tts_eval.search import WINDOW, Revision, revise
-from tts_eval.selection import CHAIN_SELECTIONS, SELECTIONS
+from tts_eval.selection import EVERY_SELECTION
 from tts_eval.types import Problem, Search, TtsEvalError
 
 
@@ -74,7 +74,7 @@ class Revise(SearchLM):
         "separator": Argument(text, None),
         "revision_request": Argument(text, None),
         "history": Argument(flag, None),
-        "selection": Argument(one_of(*dict.fromkeys((*SELECTIONS, *CHAIN_SELECTIONS))), None),
+        "selection": Argument(one_of(*EVERY_SELECTION), None),
     }
     PARAMETERS = (
         *SearchLM.PARAMETERS,
@@ -106,6 +106,12 @@ class Revise(SearchLM):
         seen = self._verifier is not None and self._verifier.history
         self.arguments |= {"chains": chains, "length": length}
         self._fill(window=window, history=seen)
+
+    @property
+    def side_by_side(self) -> int:
+        """The chains: attempts of one chain wait for each other."""
+        chains: int = self.arguments["chains"]
+        return chains
 
     def _fill(self, **defaults: Any) -> None:
         """Sets the arguments that the user left open."""

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import PROBLEM, tokenizer
 
+from tts_eval.types import TtsEvalError
 from tts_eval.verifiers.formats import FORMATS, own_format
 from tts_eval.verifiers.rendering import bare, render_steps
 
@@ -50,6 +51,11 @@ def test_own_rendering_by_hand() -> None:
     assert TOKENIZER.convert_ids_to_tokens(list(rendered.ids)) == ["<s>", "a", "b", "c", "Ċ", "d", "Ċ"]
     assert rendered.positions == (4, 6)
     assert render_steps(TOKENIZER, "ab", [], "\n").positions == ()
+
+
+def test_messages_are_no_text() -> None:
+    with pytest.raises(TtsEvalError, match="reads the prompt as text, .* use a base that takes text"):
+        render_steps(TOKENIZER, ('[{"role": "user"}]',), ["c\n"], "\n")  # type: ignore[arg-type]
 
 
 def test_steps_closed_by_math_shepherds_tag_lose_it() -> None:

@@ -43,7 +43,15 @@ def render_steps(tokenizer: Any, prompt: str, steps: Sequence[str], delimiter: s
 
     Returns:
         The tokens, for each step the index of its last one, and the first step's first.
+
+    Raises:
+        TtsEvalError: If the prompt is no text.
     """
+    if not isinstance(prompt, str):
+        raise TtsEvalError(
+            "a verifier of ours reads the prompt as text, but this base is sent chats as messages: use a base that "
+            "takes text (hf, vllm, local-completions), or a verifier that shows the bare question (verifier_format=)"
+        )
     ids = list(_tokenised(tokenizer, prompt, True))
     start = len(ids)
     positions = []
