@@ -54,7 +54,7 @@ def test_own_rendering_by_hand() -> None:
 
 
 def test_messages_are_no_text() -> None:
-    with pytest.raises(TtsEvalError, match="reads the prompt as text, .* use a base that takes text"):
+    with pytest.raises(TtsEvalError, match=r"reads the prompt as text, .* use a base that takes text"):
         render_steps(TOKENIZER, ('[{"role": "user"}]',), ["c\n"], "\n")  # type: ignore[arg-type]
 
 
