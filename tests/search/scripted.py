@@ -28,12 +28,17 @@ def follow(search: Search, table: str) -> Outcome:
         request = search.send(reply)
         assert shown(request) == asked.split(), f"{shown(request)}, by the table {asked}"
         reply = _reply(request, answer.split())
+    return ended(search, reply)
+
+
+def ended(search: Search, reply: Reply | None) -> Outcome:
+    """Sends the last reply and returns what the search found."""
     try:
         request = search.send(reply)
     except StopIteration as done:
         outcome: Outcome = done.value
         return outcome
-    raise AssertionError(f"the search goes on: {' '.join(shown(request))}")
+    raise AssertionError(f"the search goes on: {request}")
 
 
 def shown(request: Sample | Score) -> list[str]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import Reply, World
+from scripted import World, ended
 
 from tts_eval.search import best_of_n, revise
-from tts_eval.types import Outcome, Prefix, Sample, Score, Search
+from tts_eval.types import Outcome, Prefix, Sample, Score
 
 
 ROOT = Prefix()
@@ -21,15 +21,6 @@ def shown(attempts: Sequence[str]) -> str:
 
 def attempt(text: str, *path: int) -> Prefix:
     return Prefix(path, (text,), finish="eos")
-
-
-def ended(search: Search, reply: Reply | None) -> Outcome:
-    try:
-        request = search.send(reply)
-    except StopIteration as done:
-        outcome: Outcome = done.value
-        return outcome
-    raise AssertionError(f"the search goes on: {request}")
 
 
 def test_two_chains_of_four_that_see_two_attempts_each() -> None:

@@ -247,18 +247,17 @@ def _shared_keys(device: torch.device) -> Iterator[None]:
     """Lets a group of heads share its keys on a CPU, which takes a third of the time of transformers' copies.
 
     Where there is a mask transformers copies them for each head, since GPU kernels need that. Not for the policy: its
-    rows, one token each, are packed by group, and this would make a row depend on the others in the last digit.
+    rows, one token each, are packed by group, and this would make a row depend on the others in the last digit. What
+    the user has set stays.
     """
-    before = os.environ.get(_SHARE_KEYS)
-    if device.type == "cpu":
-        os.environ[_SHARE_KEYS] = "1"
+    if device.type != "cpu" or _SHARE_KEYS in os.environ:
+        yield
+        return
+    os.environ[_SHARE_KEYS] = "1"
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(_SHARE_KEYS, None)
-        else:
-            os.environ[_SHARE_KEYS] = before
+        del os.environ[_SHARE_KEYS]
 
 
 class _Layer(DynamicLayer):
