@@ -21,7 +21,7 @@ import torch
 from tts_eval.engines.batch import Batch, Job, Place, Row, Stem
 from tts_eval.engines.exact import read_sequence, require_exact_rows, row_cache
 from tts_eval.engines.kept import KeptPrefixes
-from tts_eval.engines.memory import free_bytes, is_out_of_memory, row_bytes
+from tts_eval.engines.memory import free_bytes, is_out_of_memory, keep_freed_memory, row_bytes
 from tts_eval.engines.sampling import draw, keyed_int, uniforms
 from tts_eval.engines.stops import Decode, StopFinder, add_step, split_steps
 from tts_eval.engines.tokens import step_ends
@@ -66,6 +66,7 @@ class HFEngine:
         max_rows: int | None = None,
         kept_bytes: int | None = None,
     ):
+        keep_freed_memory()
         self._model = model
         self._encode = lru_cache(maxsize=_PROMPTS)(encode)
         self._decode = decode

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
+
+
+_ALIGNMENT = 64  # bytes, as torch aligns its own
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
+_KEPT_BYTES = 2**30
 
 
 def row_bytes(model: Any, width: int) -> int:
@@ -48,3 +58,28 @@ def _cgroup_bytes() -> list[int]:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of the model says that memory has run out."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def keep_freed_memory() -> None:
+    """Lets this process keep up to 1 GiB of the memory that it frees, where its C library is glibc.
+
+    By default the memory of each large tensor goes back at once, and the next one gets fresh pages, which takes several
+    times as long as filling them.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
+
+
+def zeros(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Zeros of the type and on the device of `like`; on a CPU what isn't touched of them takes neither memory nor time.
+
+    torch writes its zeros; numpy gets pages that the system has yet to fill.
+    """
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    size = math.prod(shape) * like.itemsize
+    memory = np.zeros(size + _ALIGNMENT, dtype=np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return torch.from_numpy(memory[start : start + size]).view(like.dtype).view(*shape)

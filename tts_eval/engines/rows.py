@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from tts_eval.engines.memory import zeros
 from tts_eval.types import TtsEvalError
 
 
@@ -145,17 +146,17 @@ class RowCache(Cache):
         layers, old_rows, heads, old_columns, dim = self.kv.shape
         if like is not None and not old_rows:
             layers, heads, _, dim = like.shape
-            self.kv = like.new_zeros(layers, rows, heads, columns, dim)
+            self.kv = zeros(like, (layers, rows, heads, columns, dim))
             return
         wider = columns > old_columns
         if rows > old_rows or wider:
             # In small steps: what is copied now and then costs less than memory that stays empty. There is nothing to
-            # copy in an empty block, so it grows by more.
-            ahead = _AHEAD if used else max(_AHEAD, columns // 2)
+            # copy in an empty block, so it grows by more, and on a CPU what stays empty costs nothing.
+            ahead = columns if self.kv.device.type == "cpu" else _AHEAD if used else max(_AHEAD, columns // 2)
             rows = max(rows, old_rows + old_rows // 4) if rows > old_rows else old_rows
             columns = columns + ahead if wider else old_columns
             # Zeros, not empty: a masked column weighs nothing, but nothing times NaN is NaN.
-            grown = self.kv.new_zeros(layers, rows, heads, columns, dim)
+            grown = zeros(self.kv, (layers, rows, heads, columns, dim))
             grown[:, :used, :, :old_columns] = self.kv[:, :used]
             self.kv = grown
 
