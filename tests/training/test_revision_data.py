@@ -26,14 +26,14 @@ A, B, C, D, E, F = (chr(ord("a") + i) * 2 for i in range(6))
 
 
 def encoded(*pairs: Pair, window: int = 4) -> list[list[int]]:
-    question = RevisionQuestion("3?", PROBLEM, "1", pairs)
+    question = RevisionQuestion("3?", PROBLEM, "1", pairs, 0.25)
     found = encode_pairs([question], revising.tokenizer(), separator="\n0\n", window=window)
     return [example.ids.tolist() for example in found]
 
 
 def test_only_the_target_and_the_end_are_learnt() -> None:
     """By hand, a token a character: the prompt is `3?` and a newline, the attempt `aa`, the separator three tokens."""
-    question = RevisionQuestion("3?", PROBLEM, "1", (Pair((A,), B, 2), Pair((), C, None)))
+    question = RevisionQuestion("3?", PROBLEM, "1", (Pair((A,), B, 2), Pair((), C, None)), 0.5)
     batch = collate(encode_pairs([question], revising.tokenizer(), separator="\n0\n", window=4))
     text = [revising.ALPHABET[i] for i in batch.ids[0].tolist()]
     assert text == [*"3?\naa\n0\nbb", "<e>"]
@@ -44,7 +44,7 @@ def test_only_the_target_and_the_end_are_learnt() -> None:
 
 def test_the_loss_is_the_surprise_at_these_tokens(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(revising.policy_folder(tmp_path)).eval()
-    question = RevisionQuestion("3?", PROBLEM, "1", (Pair((A,), B, 2), Pair((), C, None)))
+    question = RevisionQuestion("3?", PROBLEM, "1", (Pair((A,), B, 2), Pair((), C, None)), 0.5)
     batch = collate(encode_pairs([question], revising.tokenizer(), separator="\n0\n", window=4))
     with torch.no_grad():
         reviser = Reviser(model)
@@ -69,21 +69,25 @@ def test_a_target_that_the_tokenizer_cannot_write_is_left_out() -> None:
     assert len(encoded(Pair((), "é", None), Pair(("é",), A, 1))) == 1
 
 
-def test_some_contexts_end_with_the_target() -> None:
+def test_the_target_stands_for_some_attempts() -> None:
     """A pair without context stays a first attempt; which others are changed depends on the question and the seed."""
     pairs = (Pair((), A), Pair((B, C), D, 2), *(Pair((B, C), chr(ord("a") + i % 10), 2) for i in range(400)))
-    question = RevisionQuestion("3?", PROBLEM, "1", pairs)
-    other = RevisionQuestion("4?", PROBLEM, "1", pairs)
+    question = RevisionQuestion("3?", PROBLEM, "1", pairs, 0.25)
+    other = RevisionQuestion("4?", PROBLEM, "1", pairs, 1.0)
     assert keep_some([question], 0, seed=0) == [question]
     (every,) = keep_some([question], 1, seed=0)
-    assert every.pairs[:2] == (Pair((), A), Pair((B, D), D, 0))
+    assert every.pairs[:2] == (Pair((), A), Pair((D, D), D, 0))
     (some,) = keep_some([question], 0.25, seed=0)
-    assert {pair.context[-1:] for pair in some.pairs} >= {(), (C,)}
-    assert all(pair in (old, Pair((B, old.target), old.target, 0)) for pair, old in zip(some.pairs, pairs, strict=True))
-    assert 70 < sum(pair != old for pair, old in zip(some.pairs, pairs, strict=True)) < 130
+    for place, attempt in enumerate((B, C)):
+        found = [(pair.context[place], pair.target) for pair in some.pairs[1:]]
+        assert all(seen in (attempt, target) for seen, target in found)
+        assert 70 < sum(seen == target for seen, target in found) < 130
+    assert all(pair.distance == (0 if pair.context[-1] == pair.target else 2) for pair in some.pairs[1:])
+    assert {len(set(pair.context) - {pair.target}) for pair in some.pairs[1:]} == {0, 1, 2}
     assert keep_some([other, question], 0.25, seed=0)[1] == some
     assert keep_some([other], 0.25, seed=0)[0].pairs != some.pairs
     assert keep_some([question], 0.25, seed=1)[0].pairs != some.pairs
+    assert keep_some([question, other], "on_policy", seed=0) == [some, *keep_some([other], 1, seed=0)]
 
 
 def test_pair_files_with_questions_that_have_none(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ class Writer:
 def test_accuracies_by_place_in_the_chain() -> None:
     """By hand: one chain is right, wrong, right, the other wrong, right, wrong; with both in sight it stays right."""
     run = RevisionRun("", "\n", ("\n\n",), 9)
-    questions = [RevisionQuestion(f"{i}", Problem(f"q/{i}", "?", (), 9), "1", ()) for i in range(3)]
+    questions = [RevisionQuestion(f"{i}", Problem(f"q/{i}", "?", (), 9), "1", (), 0.0) for i in range(3)]
     trial = Trial(questions, run, chains=2, length=3, window=1, separator="\n", seed=0)
     assert trial.accuracies(Writer()) == (0.5, 0.5, 0.5)
     assert replace(trial, window=2).accuracies(Writer()) == (0.5, 0.5, 1.0)

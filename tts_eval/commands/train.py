@@ -77,12 +77,17 @@ def _add_revision(parser: argparse.ArgumentParser) -> None:
         ("separator", unescaped, r"follows each attempt, \n for a newline; that of chain files, else a phrase"),
         ("window", positive, "attempts that a prompt holds at most; that of chain files, else 4"),
         ("context", positive, "longest sequence to be read, for models with rotary positions; as it is"),
-        ("keep", share, "share of the contexts whose last attempt is the correct solution itself, to be kept; 0"),
+        ("keep", _keep, "share of the attempts in contexts that are correct ones, to be kept, or on_policy; 0"),
         ("policy_questions", positive, "held-out questions on which checkpoints are compared; 64"),
         ("policy_chains", positive, "chains a question there; 2"),
         ("policy_length", positive, "attempts a chain there; 5"),
     )
     _add(parser, options)
+
+
+def _keep(text: str) -> float | str:
+    """A number from 0 to 1, or on_policy."""
+    return text if text == "on_policy" else share(text)
 
 
 def _add(parser: argparse.ArgumentParser, options: Iterable[_Option]) -> None:

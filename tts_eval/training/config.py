@@ -11,7 +11,7 @@ from tts_eval.training.batches import Kind
 from tts_eval.training.choice import Candidate
 from tts_eval.training.curve import Evaluation
 from tts_eval.training.data import PROMPT
-from tts_eval.training.revision_data import Recipe
+from tts_eval.training.revision_data import Keep, Recipe
 
 
 BETAS = (0.9, 0.95)
@@ -114,8 +114,8 @@ class RevisionConfig(RunConfig):
         separator: What follows each attempt in a prompt; None takes that of the chain files, or `SEPARATOR`.
         window: How many attempts a prompt holds at most; None takes that of the chain files, or the paper's 4.
         context: Longest sequence that the model is to read, in tokens; None leaves it as it is.
-        keep: Share of the pairs with context whose last attempt is the target itself, so that the model learns to keep
-            it; 0 is the paper's.
+        keep: Which attempts in contexts the target itself stands for, so that the model learns to keep it (`Keep`); 0
+            is the paper's.
         policy_questions: How many held-out questions the candidates for the final model are compared on.
         policy_chains: Chains a question.
         policy_length: Attempts a chain.
@@ -129,7 +129,7 @@ class RevisionConfig(RunConfig):
     separator: str | None = None
     window: int | None = None
     context: int | None = None
-    keep: float = 0.0
+    keep: Keep = 0.0
     policy_questions: int = 64
     policy_chains: int = 2
     policy_length: int = 5

@@ -22,6 +22,7 @@ def write_revision_card(config: RevisionConfig, trial: Trial, result: RevisionRe
         f"{one.revised:.3f} | {' | '.join(f'{share:.3f}' for share in one.accuracies)} |"
         for one in result.candidates
     )
+    kept = "at each question as many as were correct" if config.keep == "on_policy" else f"{config.keep:g}"
     text = f"""\
 ---
 library_name: transformers
@@ -39,7 +40,7 @@ after Snell et al. 2024 (arXiv 2408.03314), section 4.
 | pairs | {result.solutions:,} to train on, {result.held_out:,} of other questions to validate on |
 | loss | cross-entropy of the target's tokens and the end token |
 {optimization(config, "pairs", 0.0)}
-| kept attempts | {config.keep:g} of the contexts end with the target itself |
+| kept attempts | {kept} of the attempts in contexts are the target itself |
 | weights | step {best.step:,} of {result.curve[-1].step:,} |
 | separator | {trial.separator!r} follows each attempt in a prompt |
 | window | the last {trial.window} attempts |

@@ -22,6 +22,9 @@ from tts_eval.types import Problem, TtsEvalError
 Recipe = Literal["pairs", "rest-em"]
 """What a model learns to revise from."""
 
+Keep = float | Literal["on_policy"]
+"""Which attempts in contexts are correct: a share, or as many as were among the policy's own at the question."""
+
 
 @dataclass(frozen=True, slots=True)
 class RevisionQuestion:
@@ -32,12 +35,14 @@ class RevisionQuestion:
         problem: What the policy is asked.
         gold: The gold answer.
         pairs: Attempts before a correct solution, and that solution; none where no sample was correct.
+        solved: Share of the policy's samples, those without an answer left out, that were correct.
     """
 
     question: str
     problem: Problem
     gold: str
     pairs: tuple[Pair, ...]
+    solved: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,32 +117,40 @@ def _read(path: Path, recipe: Recipe) -> tuple[Header | None, Sequence[PairedPro
 
 
 def _question(problem: PairedProblem | ChainedProblem, run: RevisionRun) -> RevisionQuestion:
+    if isinstance(problem, PairedProblem):
+        correct, answered = problem.correct, problem.correct + problem.incorrect
+    else:
+        attempts = [attempt for chain in problem.chains for attempt in chain if attempt.answer is not None]
+        correct, answered = sum(attempt.correct for attempt in attempts), len(attempts)
     return RevisionQuestion(
         question=question_of(problem.question, problem.prompt),
         problem=Problem(problem.uid, problem.prompt, run.stop, run.max_tokens, problem.question),
         gold=problem.gold,
         pairs=problem.pairs if isinstance(problem, PairedProblem) else rest_em_pairs(problem),
+        solved=correct / max(1, answered),
     )
 
 
-def keep_some(questions: Sequence[RevisionQuestion], share: float, seed: int) -> list[RevisionQuestion]:
-    """Ends the context of some pairs with the target itself, so that a model also learns to keep what is right.
+def keep_some(questions: Sequence[RevisionQuestion], keep: Keep, seed: int) -> list[RevisionQuestion]:
+    """Puts the target into the place of some attempts, so that a model also learns to keep what is right.
 
     Not in the paper, whose contexts hold incorrect attempts only: there a model that sees a correct attempt has only
     ever learnt to write something else, and turned 38 % of them into incorrect ones.
 
     Args:
         questions: With their pairs.
-        share: Probability that the last attempt of a pair with context is replaced.
+        keep: Probability that an attempt is replaced. With `on_policy` a model learns to keep easy answers and to
+            change hard ones, since the share of the policy's attempts that are correct is the question's own.
         seed: With the question it decides which.
     """
     kept = []
     for question in questions:
         rng = random.Random(f"{seed} {question.question}")
-        pairs = (
-            Pair((*pair.context[:-1], pair.target), pair.target, 0) if pair.context and rng.random() < share else pair
-            for pair in question.pairs
-        )
+        share = question.solved if keep == "on_policy" else keep
+        pairs = []
+        for pair in question.pairs:
+            context = tuple(pair.target if rng.random() < share else attempt for attempt in pair.context)
+            pairs.append(Pair(context, pair.target, 0 if context[-1:] == (pair.target,) else pair.distance))
         kept.append(replace(question, pairs=tuple(pairs)))
     return kept
 
