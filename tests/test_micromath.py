@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,11 +23,13 @@ LM_EVAL = str(Path(sys.executable).with_name("lm_eval"))
 TASK = str(ROOT / "tasks/tts_micromath/tts_micromath.yaml")
 
 
-def measure(output: Path, *, limit: int = 12, **model_args: Any) -> subprocess.CompletedProcess[str]:
+def measure(
+    output: Path, *, model: str = "tts-best-of-n", limit: int = 12, **model_args: Any
+) -> subprocess.CompletedProcess[str]:
     arguments = {"pretrained": "micromath/base", "budget": 8, "temperature": 1, "step_delimiter": r"\n", **model_args}
     return subprocess.run(
         [
-            *(LM_EVAL, "--model", "tts-best-of-n", "--tasks", TASK, "--limit", str(limit), "--log_samples"),
+            *(LM_EVAL, "--model", model, "--tasks", TASK, "--limit", str(limit), "--log_samples"),
             *("--model_args", ",".join(f"{key}={value}" for key, value in arguments.items())),
             *("--output_path", str(output)),
         ],
@@ -124,3 +127,33 @@ def test_the_family_is_small(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == str(WEIGHTS / "prm")
     with pytest.raises(TtsEvalError, match="did you mean micromath/orm"):
         resolve("micromath/om")
+
+
+def test_the_revision_model_and_its_verifier_say_themselves_how_they_are_used(tmp_path: Path) -> None:
+    """Separator, window and history are theirs; each attempt is scored behind those that the policy saw."""
+    pair = {"pretrained": "micromath/revision", "verifier": "micromath/revision-orm"}
+    done = measure(tmp_path, model="tts-revise", limit=4, chains=2, **pair)
+    assert done.returncode == 0, done.stderr[-3000:]
+    header, records = read_journal(journal(tmp_path))
+    assert header is not None
+    assert {"separator": "\n\n", "window": 4, "history": True}.items() <= header.run["strategy"].items()
+    verifier = load_verifier(resolve("micromath/revision-orm"))
+    (samples,) = tmp_path.rglob("samples_*.jsonl")
+    docs = {doc["unique_id"]: doc for doc in (json.loads(line)["doc"] for line in samples.open())}
+    for record in records:
+        first, second = record.candidates[:2]
+        assert [(c.chain, c.attempt) for c in record.candidates] == [(c, a) for c in range(2) for a in range(4)]
+        prompt = f"{docs[record.uid]['problem']}\n"
+        for shown, candidate in ((prompt, first), (f"{prompt}{first.text}\n\n", second)):
+            problem = Problem(record.uid, shown, (), 160)
+            (((score,), _),) = verifier.score([(problem, Prefix(steps=candidate.steps))])
+            assert score == pytest.approx(candidate.outcome_score, abs=1e-4)
+
+
+def test_the_demo_ends_with_a_chain_that_mends_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--limit", "50", "--budget", "2", "--output", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "| best_of_n_weighted " in shown and "Difference in percentage points" in shown
+    assert (tmp_path / "accuracy.png").stat().st_size > 0 and (tmp_path / "levels.png").stat().st_size > 0
+    tree = shown[shown.index("$ tts-eval show") :]
+    assert re.search(r"\[#0 = [^]]*wrong", tree) and re.search(r"\[#3 = [^]]*right", tree)

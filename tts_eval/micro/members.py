@@ -15,6 +15,8 @@ MEMBERS = {
     f"{FAMILY}/large": "a policy of 14 times its parameters, trained on the same stream of problems",
     f"{FAMILY}/prm": "process verifier of the base, from Monte-Carlo rollouts",
     f"{FAMILY}/orm": "outcome verifier of the base",
+    f"{FAMILY}/revision": "the base, trained to revise its attempts",
+    f"{FAMILY}/revision-orm": "outcome verifier of the revision model, which sees earlier attempts",
 }
 """Name -> what it is."""
 
