@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from tts_eval.types import TtsEvalError
@@ -14,6 +15,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#
 _MARKERS = ("o", "s", "D", "^", "v", "x", "P")
 _DASHES = ("-", "--", "-.", ":")
 _MARKED = 16  # points of a line; more would hide it
+_TITLE, _LEGEND = 60, 48  # most characters of a line, which a panel has room for
 
 Point = tuple[float, float, float, float]
 """Where it is, an accuracy, and the ends of its interval."""
@@ -72,13 +74,13 @@ def draw_lines(panels: Sequence[Panel], x: str, y: str, path: Path) -> None:
             look = {"color": _COLOURS[index % 7], "linestyle": _DASHES[index % 4]}
             if len(points) <= _MARKED:
                 look["marker"] = _MARKERS[index % 7]
-            axes.plot(places, values, label=name, markersize=4, **look)
+            axes.plot(places, values, label=fill(name, _LEGEND), markersize=4, **look)
             axes.fill_between(places, lows, highs, color=look["color"], alpha=0.12, linewidth=0)
         axes.set_xscale("log", base=2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
-        axes.set_title(title, fontsize="medium")
+        axes.set_title(fill(title, _TITLE), fontsize="medium")
         axes.set_xlabel(x)
         axes.set_ylabel(f"{y} in percent, 95 % interval")
-        axes.legend(frameon=False, fontsize="small")
+        axes.legend(frameon=False, fontsize="small").set_in_layout(False)  # a long name doesn't narrow its panel
     save(figure, path)
