@@ -190,7 +190,8 @@ def chain_votes(
 
     What a winner weighs in the second vote is unstated. A weighted vote is among solutions, each with its score, so by
     default a winner counts as one solution with the score of its best member (`best`); `sum` lets it keep the sum that
-    it won with. Also unstated: answers that tie inside a chain share what the chain gives.
+    it won with. Also unstated: answers that tie inside a chain share what the chain gives, the most that one of them
+    would have got, in equal parts.
 
     Args:
         classes: Answer class of each attempt, [n], `UNPARSABLE` or 0 .. A-1.
@@ -223,8 +224,9 @@ def chain_votes(
     winning = _largest(np.where(counts > 0, sums, -np.inf))
     best = np.full(math.prod(shape), -np.inf)
     np.maximum.at(best, cells, scores[voting])
-    brought = sums if weight == "sum" else best.reshape(shape)
-    return np.where(winning, brought, np.nan) / np.maximum(winning.sum(axis=1, keepdims=True), 1)
+    brought = np.where(winning, sums if weight == "sum" else best.reshape(shape), -np.inf)
+    brought = brought.max(axis=1, keepdims=True, initial=-np.inf)  # [C, 1]
+    return np.where(winning, brought / np.maximum(winning.sum(axis=1, keepdims=True), 1), np.nan)
 
 
 def _last(chains: Integers) -> Booleans:

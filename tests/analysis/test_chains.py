@@ -62,7 +62,7 @@ def plain(of: Chains, selection: str) -> set[int]:
                 inside[answer] += score if selection in ("best_of_n_weighted", "hierarchical") else 1
         if selection == "hierarchical":
             tied = largest(inside)
-            inside = {a: max(s for b, s in chain if b == a) / len(tied) for a in tied}
+            inside = dict.fromkeys(tied, max((s for b, s in chain if b in tied), default=0) / max(1, len(tied)))
         for answer, vote in inside.items():
             votes[answer] += vote
     return largest(votes)
@@ -90,6 +90,13 @@ def test_answers_that_tie_in_a_chain_share_what_it_gives() -> None:
     votes = chain_votes(*arrays(tied), "hierarchical")
     np.testing.assert_array_equal(votes, [[0.25, 0.25, np.nan], [np.nan, 0.125, np.nan], [0.25, np.nan, np.nan]])
     assert winning(tied, "hierarchical") == {A} and select_chain(*arrays(tied), "hierarchical") == 0
+
+
+def test_a_tie_in_a_chain_is_none_of_its_attempts_merit() -> None:
+    """Two of an eighth and one of a quarter tie, so the better attempt doesn't decide either: one chain is a vote."""
+    tied = [[(A, 0.125), (A, 0.125), (B, 0.25)]]
+    assert chain_votes(*arrays(tied), "hierarchical").tolist() == [[0.125, 0.125]]
+    assert winning(tied, "hierarchical") == {A, B}
 
 
 def test_a_lost_chain_lends_no_text_to_the_winner() -> None:
