@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import UnionType
@@ -48,7 +48,7 @@ def from_json(wanted: Any, value: Any, where: str = "") -> Any:
         return None if value is None else from_json(inner[0], value, where)
     if origin is tuple and isinstance(value, list):
         return tuple(from_json(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if wanted is float and type(value) in (int, float) and math.isfinite(value):
+    if wanted is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:  # no NaN is
         return float(value)
     if (origin is Mapping and isinstance(value, dict)) or (origin is Literal and value in inner):
         return value
