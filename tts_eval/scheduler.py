@@ -136,7 +136,9 @@ class Scheduler:
         request, state.sampling = state.sampling, None
         assert request is not None
         thrown_away = cost.decode_tokens if request.lookahead else 0
-        state.usage += replace(cost, lookahead_tokens=thrown_away, engine_seconds=cost.seconds)
+        probing = cost.decode_tokens if request.probe else 0
+        cost = replace(cost, lookahead_tokens=thrown_away, probe_tokens=probing, engine_seconds=cost.seconds)
+        state.usage += cost
         if self._watcher:
             self._watcher(state.problem, request, reply)
         return self._resume(ticket, running, reply)

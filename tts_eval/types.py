@@ -95,10 +95,14 @@ class Sample:
         n: How many independent extensions: of each, or for each prefix its own number, at least 1.
         until: Extend to the end of the solution, or only to the end of the next step.
         temperature: 0 is greedy; None takes the run's temperature.
-        alive: Further prefixes that a later request may extend; an engine may forget all that it knows of others.
+        alive: Prefixes that a later request may extend, these or others; an engine may forget all that it knows of
+            the rest.
         lookahead: Whether the extensions are only scored and thrown away; the ledger counts their tokens apart.
         prompts: What the policy reads before each prefix, where that isn't the problem's prompt but one that holds
             earlier attempts (section 4); the prefixes are empty then.
+        first: Index of the first child of each prefix; children with lower ones were sampled before.
+        probe: Whether the extensions tell how difficult the problem is; they are candidates too, and the ledger counts
+            their tokens apart.
     """
 
     prefixes: tuple[Prefix, ...]
@@ -108,6 +112,8 @@ class Sample:
     alive: tuple[Prefix, ...] = ()
     lookahead: bool = False
     prompts: tuple[str, ...] = ()
+    first: int = 0
+    probe: bool = False
 
     @property
     def counts(self) -> tuple[int, ...]:

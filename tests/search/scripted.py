@@ -103,7 +103,7 @@ class World:
         assert min(request.counts) >= 1
         assert all(prefix.finish is None for prefix in (*request.prefixes, *request.alive))
         reply = tuple(
-            self.child(prefix, child, greedy=request.lookahead)
+            self.child(prefix, request.first + child, greedy=request.lookahead)
             for prefix, count in zip(request.prefixes, request.counts, strict=True)
             for child in range(count)
         )

@@ -22,6 +22,7 @@ from tts_eval.engines.batch import Batch, Job, Place, Row, Stem
 from tts_eval.engines.exact import read_sequence, require_exact_rows, row_cache
 from tts_eval.engines.kept import KeptPrefixes
 from tts_eval.engines.memory import free_bytes, is_out_of_memory, keep_freed_memory, row_bytes
+from tts_eval.engines.packing import Packing
 from tts_eval.engines.sampling import draw, keyed_int, uniforms
 from tts_eval.engines.stops import Decode, StopFinder, add_step, split_steps
 from tts_eval.engines.tokens import step_ends
@@ -67,6 +68,7 @@ class HFEngine:
         kept_bytes: int | None = None,
     ):
         keep_freed_memory()
+        self._packing = Packing(model)
         self._model = model
         self._encode = lru_cache(maxsize=_PROMPTS)(encode)
         self._decode = decode
@@ -123,8 +125,11 @@ class HFEngine:
             key = (prompt, prefix.tokens, prefix.steps)
             if key not in stems:
                 ids = [*self._encoded(problem, prompt), *prefix.tokens]
-                stems[key] = Stem(job, prefix, ids, self._kept.find(ticket, prefix.tokens))
-            stems[key].waiting += [Place((*prefix.path, child), index + child) for child in range(count)]
+                # What is kept was read after the problem's own prompt.
+                kept = None if request.prompts else self._kept.find(ticket, prefix.tokens)
+                stems[key] = Stem(job, prefix, ids, kept)
+            places = (Place((*prefix.path, request.first + child), index + child) for child in range(count))
+            stems[key].waiting += places
             index += count
         self._stems += stems.values()
 
@@ -182,8 +187,11 @@ class HFEngine:
         """Reads all of a stem."""
         stem.kv, stem.logits = read_sequence(self._model, stem.ids)
         self._charge(stem, len(stem.ids))
-        if stem.job.request.until == "step":
-            stem.before = self._kept.node(None, stem.kv[:, :, :-1])
+        goes_on = stem.prefix in stem.job.request.alive
+        if goes_on or stem.job.request.until == "step":
+            before = stem.before = self._kept.node(None, stem.kv[:, :, :-1])
+            if goes_on:
+                self._kept.keep(stem.job.ticket, stem.prefix.tokens, before)
 
     @staticmethod
     def _charge(stem: Stem, read: int) -> None:
@@ -314,7 +322,9 @@ class HFEngine:
             assert stem.before is not None
             batch.cache.join(stem.before.stretches(), 1)
         ids = [*batch.last_tokens, *(stem.ids[-1] for stem in scouts)]
-        logits = self._model(**batch.cache.begin_step(ids, self._model.device)).logits  # [rows and more, 1, vocabulary]
+        inputs = batch.cache.begin_step(ids, self._model.device)
+        with self._packing.used(len(inputs["input_ids"])):
+            logits = self._model(**inputs).logits  # [rows and more, 1, vocabulary]
         batch.cache.end_step()
         for index, stem in reversed(list(enumerate(scouts, start=rows))):
             stem.kv, stem.logits = batch.cache.take(index, 0), logits[index]

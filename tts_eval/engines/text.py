@@ -172,5 +172,5 @@ def _samples(problem: Problem, request: Sample) -> list[tuple[str, tuple[int, ..
     return [
         (prompt, (*prefix.path, child))
         for prompt, prefix, count in zip(prompts, request.prefixes, request.counts, strict=True)
-        for child in range(count)
+        for child in range(request.first, request.first + count)
     ]
