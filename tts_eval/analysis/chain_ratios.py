@@ -10,6 +10,7 @@ import numpy as np
 
 from tts_eval.analysis.chain_shapes import ShapeValues
 from tts_eval.analysis.chains import ChainMeasure, Shape
+from tts_eval.analysis.policies import best_shares
 from tts_eval.analysis.resampling import bootstrap_counts, bootstrap_mean, percentiles
 from tts_eval.selection import Floats
 
@@ -94,9 +95,9 @@ def _best(found: ShapeValues, shapes: Sequence[Shape], measure: ChainMeasure, re
     values = np.stack([found.of(shape, measure) for shape in shapes], axis=1)  # [n, s]
     n = len(values)
     counts = bootstrap_counts(n, resamples, seed)
-    chosen = _share_of_the_best(counts @ values / n)  # [draws, s]
+    chosen = best_shares(counts @ values / n)  # [draws, s]
     often = chosen.mean(axis=0)
-    best = int(_share_of_the_best(values.mean(axis=0)[None])[0].argmax())
+    best = int(best_shares(values.mean(axis=0)[None])[0].argmax())
     at_most = often.cumsum()
     low, high = (shapes[int((at_most < end - _ROUNDING).sum())].ratio for end in (0.025, 0.975))
     sequential, parallel = (
@@ -128,7 +129,7 @@ def _held_out(values: Floats, counts: Floats, chosen: Floats) -> tuple[float | N
     """
     ends = [0, -1]
     between_ends = np.zeros_like(chosen)
-    between_ends[:, ends] = _share_of_the_best((counts @ values / len(values))[:, ends])
+    between_ends[:, ends] = best_shares((counts @ values / len(values))[:, ends])
     without = (counts == 0).astype(np.float64)  # [draws, n]
     some = without.any(axis=1)
     if not some.any():
@@ -138,8 +139,3 @@ def _held_out(values: Floats, counts: Floats, chosen: Floats) -> tuple[float | N
     low, high = percentiles(gains)
     return float(gains.mean()), float(low), float(high)
 
-
-def _share_of_the_best(accuracies: Floats) -> Floats:
-    """1 for the largest of a row, or a fraction for each of those that tie, [r, s]."""
-    best = accuracies >= accuracies.max(axis=1, keepdims=True) - _ROUNDING
-    return np.asarray(best / best.sum(axis=1, keepdims=True), dtype=np.float64)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.stats import rankdata
 
-from tts_eval.analysis.pools import Grader, PoolSet, load_pools
+from tts_eval.analysis.accuracy import by_level
+from tts_eval.analysis.pools import Grader, Pool, PoolSet, load_pools
+from tts_eval.selection import Aggregation, Floats, candidate_scores
 from tts_eval.types import TtsEvalError
 
 
 BINS = 5
 """The paper's number of bins."""
+
+THRESHOLDS = (0.5, 0.1)
+"""Easy, medium and hard by pass@1, whatever the other problems are like (Liu et al. 2025, arXiv 2502.06703)."""
+
+Kind = Literal["oracle", "predicted", "absolute", "level"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Quantiles of pass@1, quantiles of the verifier's mean score, `THRESHOLDS`, and the data's own labels."""
 
 
 def pass_rates(pools: PoolSet) -> dict[str, float]:
@@ -23,6 +33,25 @@ def pass_rates(pools: PoolSet) -> dict[str, float]:
     shares: dict[str, list[float]] = defaultdict(list)
     for pool in pools.pools:
         shares[pool.uid].append(float(pool.correct.mean()))
+    return {uid: float(np.mean(of_seeds)) for uid, of_seeds in shares.items()}
+
+
+def mean_scores(pools: PoolSet, aggregation: Aggregation = "last") -> dict[str, float]:
+    """What the verifier thinks of each problem: its mean score over the samples, averaged over seeds; no labels needed.
+
+    Args:
+        pools: Independent samples.
+        aggregation: How step scores become one score; the paper's is the last step's.
+
+    Returns:
+        Nothing where some pool has no scores.
+    """
+    shares: dict[str, list[float]] = defaultdict(list)
+    for pool in pools.pools:
+        scores = candidate_scores(pool.candidates, aggregation)
+        if scores is None:
+            return {}
+        shares[pool.uid].append(float(np.nanmean(scores)))
     return {uid: float(np.mean(of_seeds)) for uid, of_seeds in shares.items()}
 
 
@@ -43,6 +72,108 @@ def quantile_bins(rates: Mapping[str, float], bins: int = BINS) -> dict[str, int
     ranks = rankdata(-np.array(list(rates.values())))  # 1 for the easiest; ties have the mean of their ranks
     numbers = np.floor((ranks - 0.5) * bins / len(ranks)).astype(int) + 1
     return dict(zip(rates, numbers.tolist(), strict=True))
+
+
+def quantile_thresholds(rates: Mapping[str, float], bins: int = BINS) -> tuple[float, ...]:
+    """What separates `quantile_bins`: the midpoints between neighbours, descending, `bins - 1` of them.
+
+    A problem is in bin b if b - 1 of them are above its rate.
+    """
+    numbers = quantile_bins(rates, bins)
+    found: list[float] = []
+    for number in range(1, bins):
+        easier = [rate for uid, rate in rates.items() if numbers[uid] <= number]
+        harder = [rate for uid, rate in rates.items() if numbers[uid] > number]
+        ends = (min(easier, default=max(rates.values())), max(harder, default=min(rates.values())))
+        found.append(sum(ends) / 2)
+    return tuple(found)
+
+
+def threshold_bins(rates: Mapping[str, float], thresholds: Sequence[float] = THRESHOLDS) -> dict[str, int]:
+    """Cuts problems at fixed rates, bin 1 where the rate is at least the first.
+
+    Args:
+        rates: A pass@1, or a verifier's mean score, for each problem.
+        thresholds: Descending.
+    """
+    return {uid: 1 + sum(rate < threshold for threshold in thresholds) for uid, rate in rates.items()}
+
+
+def level_bins(pools: PoolSet) -> dict[str, int]:
+    """The data's own difficulty labels, numbered in their order; problems without one are left out."""
+    known = [(level, part) for level, part in by_level(pools) if level is not None]
+    return {pool.uid: number for number, (_, part) in enumerate(known, start=1) for pool in part.pools}
+
+
+def bins_of(kind: Kind, pools: PoolSet, *, aggregation: Aggregation = "last", bins: int = BINS) -> dict[str, int]:
+    """The bin of each problem, 1 the easiest.
+
+    Args:
+        kind: What difficulty is.
+        pools: Independent samples of the base model, the more the better.
+        aggregation: How step scores become one score, for `predicted`.
+        bins: How many quantiles.
+
+    Returns:
+        Nothing where the samples don't tell: without scores, or without labels.
+    """
+    if kind == "level":
+        return level_bins(pools)
+    rates = mean_scores(pools, aggregation) if kind == "predicted" else pass_rates(pools)
+    if not rates:
+        return {}
+    return threshold_bins(rates) if kind == "absolute" else quantile_bins(rates, bins)
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How far bins depend on which samples were drawn.
+
+    Attributes:
+        kind: What difficulty is.
+        samples: So many of each problem, at least.
+        same: Share of the problems that are in the same bin when the samples are drawn again with replacement.
+        near: Share of those that are in the same bin or in one beside it.
+        problems: Number of problems in each bin, the easiest first.
+    """
+
+    kind: Kind
+    samples: int
+    same: float
+    near: float
+    problems: tuple[int, ...]
+
+
+def stability(
+    kind: Kind, pools: PoolSet, *, aggregation: Aggregation = "last", bins: int = BINS, draws: int = 100, seed: int = 0
+) -> Stability | None:
+    """Bins problems again from samples drawn with replacement; see `bins_of`.
+
+    Returns:
+        None where the samples don't tell the bins.
+    """
+    whole = bins_of(kind, pools, aggregation=aggregation, bins=bins)
+    if not whole:
+        return None
+    of_bins = tuple(Counter(whole.values())[number] for number in range(1, max(whole.values()) + 1))
+    n = min(len(pool.candidates) for pool in pools.pools)
+    if kind == "level":
+        return Stability(kind, n, 1.0, 1.0, of_bins)
+    values = {pool.uid: _values(kind, pool, aggregation) for pool in pools.pools}
+    random = np.random.default_rng(seed)
+    moves: list[int] = []
+    for _ in range(draws):
+        again = {uid: float(np.nanmean(random.choice(of_uid, len(of_uid)))) for uid, of_uid in values.items()}
+        found = threshold_bins(again) if kind == "absolute" else quantile_bins(again, bins)
+        moves += [abs(found[uid] - whole[uid]) for uid in found]
+    moved = np.array(moves)
+    return Stability(kind, n, float((moved == 0).mean()), float((moved <= 1).mean()), of_bins)
+
+
+def _values(kind: Kind, pool: Pool, aggregation: Aggregation) -> Floats:
+    """What a problem's difficulty is the mean of, [n]."""
+    scores = candidate_scores(pool.candidates, aggregation) if kind == "predicted" else None
+    return pool.correct.astype(np.float64) if scores is None else scores
 
 
 def load_bins(path: Path, grader: Grader, bins: int = BINS) -> dict[str, dict[str, int]]:

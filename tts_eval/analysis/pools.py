@@ -6,7 +6,7 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +14,9 @@ import numpy as np
 
 from tts_eval.analysis.gold import Gold, gold_of, read_samples_gold
 from tts_eval.journal import Record, read_journal
-from tts_eval.jsonl import Header, flatten
+from tts_eval.jsonl import flatten
 from tts_eval.selection import Booleans, Integers, as_classes
-from tts_eval.types import Candidate, TtsEvalError
+from tts_eval.types import Candidate, TtsEvalError, Usage
 
 
 DEPENDENT_STRATEGIES = ("beam", "lookahead", "dvts", "rebase", "revise", "optimal")
@@ -52,6 +52,7 @@ class Pool:
         candidates: All candidates, n of them.
         classes: Answer classes, [n] (see `tts_eval.selection`).
         correct: Whether each candidate's answer is right, [n].
+        usage: What the candidates cost together.
     """
 
     uid: str
@@ -60,6 +61,7 @@ class Pool:
     candidates: tuple[Candidate, ...]
     classes: Integers
     correct: Booleans
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class PoolSet:
         budget: The paper's N (section 3).
         independent: Whether the candidates are independent samples, so that k of them are a pool of budget k.
         pools: In the journals' order.
+        parameters: The strategy as the journals have it: its `name` and everything that it was given.
+        model: The policy, as the journals' headers have it; empty where they don't have one.
+        verifier: The verifier, likewise; empty without one.
     """
 
     task: str
@@ -79,6 +84,9 @@ class PoolSet:
     budget: int
     independent: bool
     pools: tuple[Pool, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    verifier: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,15 @@ class _Key:
     name: str
     budget: int
     parameters: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Graded:
+    """A record, what is known of its problem, and what its journal's header says of the run."""
+
+    record: Record
+    gold: Gold
+    run: Mapping[str, Any]
 
 
 def find_journals(paths: Sequence[Path]) -> list[Path]:
@@ -111,12 +128,16 @@ def find_journals(paths: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def load_pools(paths: Sequence[Path], grader: Grader) -> tuple[list[PoolSet], list[str]]:
+def load_pools(
+    paths: Sequence[Path], grader: Grader, *, texts: bool = True, lenient: bool = False
+) -> tuple[list[PoolSet], list[str]]:
     """Reads and grades journals.
 
     Args:
         paths: Journals, or folders that hold some.
         grader: Judges equivalence; each call gets all it can batch.
+        texts: Whether the candidates keep texts and steps, which take up most of the memory.
+        lenient: Whether a malformed journal is left out with a note, instead of being an error.
 
     Returns:
         The sets of pools, and notes for the user on what was left out.
@@ -125,15 +146,17 @@ def load_pools(paths: Sequence[Path], grader: Grader) -> tuple[list[PoolSet], li
         TtsEvalError: If there is no journal, a malformed one, or no gold answer at all.
     """
     notes: list[str] = []
-    records: dict[_Key, dict[tuple[str, int], tuple[Record, Gold]]] = defaultdict(dict)
+    records: dict[_Key, dict[tuple[str, int], _Graded]] = defaultdict(dict)
     lacking: dict[str, list[str]] = defaultdict(list)
     repeated = 0
-    for key, record, gold in _graded_records(find_journals(paths)):
+    for run, record, gold in _graded_records(find_journals(paths), notes if lenient else None):
         if gold is None:
             lacking[record.task].append(record.uid)
             continue
+        key = _key(run, record)
         repeated += (record.uid, record.seed) in records[key]
-        records[key][record.uid, record.seed] = record, gold
+        kept = record if texts else replace(record, candidates=tuple(map(_without_text, record.candidates)))
+        records[key][record.uid, record.seed] = _Graded(kept, gold, run)
     if not records and not lacking:
         raise TtsEvalError(
             f"no finished problem in {', '.join(map(str, paths))}; run the same lm_eval command again to go on with it"
@@ -149,42 +172,62 @@ def load_pools(paths: Sequence[Path], grader: Grader) -> tuple[list[PoolSet], li
     return _build(records, grader), notes
 
 
-def _graded_records(journals: Sequence[Path]) -> Iterator[tuple[_Key, Record, Gold | None]]:
+def _graded_records(
+    journals: Sequence[Path], malformed: list[str] | None
+) -> Iterator[tuple[Mapping[str, Any], Record, Gold | None]]:
+    """Every record with its run and gold answer; what is wrong in a journal goes to `malformed`, if that is a list."""
     samples: dict[tuple[Path, str], dict[str, Gold]] = {}
     for path in journals:
-        header, records = read_journal(path)
+        try:
+            header, records = read_journal(path)
+        except TtsEvalError as error:
+            if malformed is None:
+                raise
+            malformed.append(f"left out: {error}")
+            continue
+        run = {} if header is None else {name: header.run.get(name) for name in ("model", "verifier")}
         for record in records:
             where = path.parent, record.task
             if record.gold is None and where not in samples:
                 samples[where] = read_samples_gold(*where)
-            yield _key(header, record), record, gold_of(record, samples.get(where, {}))
+            yield run, record, gold_of(record, samples.get(where, {}))
 
 
-def _key(header: Header | None, record: Record) -> _Key:
-    run = {} if header is None else {name: header.run.get(name) for name in ("model", "verifier")}
+def _without_text(candidate: Candidate) -> Candidate:
+    return replace(candidate, text="", steps=())
+
+
+def _key(run: Mapping[str, Any], record: Record) -> _Key:
     parameters = {**run, **{name: value for name, value in record.strategy.items() if name not in _NOT_PARAMETERS}}
     shown = frozenset((name, json.dumps(value)) for name, value in flatten(parameters))
     return _Key(record.task, record.strategy["name"], record.budget, shown)
 
 
-def _build(records: Mapping[_Key, Mapping[tuple[str, int], tuple[Record, Gold]]], grader: Grader) -> list[PoolSet]:
-    everything = [pair for of_key in records.values() for pair in of_key.values()]
-    verdicts = iter(grader.grade((gold.answer, c.answer) for record, gold in everything for c in record.candidates))
+def _build(records: Mapping[_Key, Mapping[tuple[str, int], _Graded]], grader: Grader) -> list[PoolSet]:
+    everything = [one for of_key in records.values() for one in of_key.values()]
+    verdicts = iter(grader.grade((one.gold.answer, c.answer) for one in everything for c in one.record.candidates))
     sets = []
     for key, of_key in records.items():
-        pools = tuple(_pool(record, gold, grader, verdicts) for record, gold in of_key.values())
+        pools = tuple(_pool(one.record, one.gold, grader, verdicts) for one in of_key.values())
         independent = key.name not in DEPENDENT_STRATEGIES and all(
             candidate.attempt == 0 for pool in pools for candidate in pool.candidates
         )
         alike = [other for other in records if (other.task, other.name) == (key.task, key.name)]
-        sets.append(PoolSet(key.task, _label(key, alike, independent), key.budget, independent, pools))
+        label, first = _label(key, alike, independent), next(iter(of_key.values()))
+        of_run = [_as_mapping(first.run.get(name)) for name in ("model", "verifier")]
+        sets.append(PoolSet(key.task, label, key.budget, independent, pools, first.record.strategy, *of_run))
     return sorted(sets, key=lambda s: (s.task, s.strategy, s.budget))
+
+
+def _as_mapping(value: Any) -> Mapping[str, Any]:
+    """A model or verifier of a header: ours are objects, an imported file may have a name."""
+    return value if isinstance(value, dict) else {} if value is None else {"name": value}
 
 
 def _pool(record: Record, gold: Gold, grader: Grader, verdicts: Iterator[bool]) -> Pool:
     classes = as_classes(grader.group([candidate.answer for candidate in record.candidates]))
     correct = np.fromiter(itertools.islice(verdicts, len(classes)), dtype=bool)
-    return Pool(record.uid, record.seed, gold.level, record.candidates, classes, correct)
+    return Pool(record.uid, record.seed, gold.level, record.candidates, classes, correct, record.usage)
 
 
 def _label(key: _Key, alike: Sequence[_Key], independent: bool) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+import numpy as np
+
 from tts_eval.types import TtsEvalError
 
 
@@ -14,8 +16,11 @@ from tts_eval.types import TtsEvalError
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 _MARKERS = ("o", "s", "D", "^", "v", "x", "P")
 _DASHES = ("-", "--", "-.", ":")
+_HATCHES = ("", "///", "...")
 _MARKED = 16  # points of a line; more would hide it
 _TITLE, _LEGEND = 60, 48  # most characters of a line, which a panel has room for
+
+_NO_STARS: Mapping[str, str] = {}
 
 Point = tuple[float, float, float, float]
 """Where it is, an accuracy, and the ends of its interval."""
@@ -56,7 +61,7 @@ def save(figure: Any, path: Path) -> None:
 
 
 def draw_lines(panels: Sequence[Panel], x: str, y: str, path: Path) -> None:
-    """Draws shares as lines with bands, over a logarithmic axis.
+    """Writes `lines_figure`.
 
     Args:
         panels: Side by side.
@@ -67,10 +72,34 @@ def draw_lines(panels: Sequence[Panel], x: str, y: str, path: Path) -> None:
     Raises:
         TtsEvalError: If matplotlib is missing or the file can't be written.
     """
+    save(lines_figure(panels, x, y), path)
+
+
+def lines_figure(panels: Sequence[Panel], x: str, y: str, stars: Mapping[str, str] = _NO_STARS) -> Any:
+    """Draws shares as lines with bands, over a logarithmic axis.
+
+    Args:
+        panels: Side by side.
+        x: What the points' places are.
+        y: What the shares are of.
+        stars: Lines that are drawn as single points, each in the colour of another line, and not named in the legend.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        TtsEvalError: If matplotlib is missing.
+    """
     figure, all_axes = side_by_side(max(1, len(panels)), 5.2, 4.2)
     for axes, (title, lines) in zip(all_axes, panels, strict=False):
         for index, (name, points) in enumerate(lines.items()):
             places, values, lows, highs = (list(column) for column in zip(*points, strict=True))
+            if name in stars:
+                colour = _COLOURS[list(lines).index(stars[name]) % 7]
+                look = {"color": colour, "marker": "*", "markersize": 10, "linestyle": "none", "elinewidth": 0.8}
+                ends = [np.subtract(values, lows), np.subtract(highs, values)]
+                axes.errorbar(places, values, ends, capsize=2, **look)
+                continue
             look = {"color": _COLOURS[index % 7], "linestyle": _DASHES[index % 4]}
             if len(points) <= _MARKED:
                 look["marker"] = _MARKERS[index % 7]
@@ -83,4 +112,45 @@ def draw_lines(panels: Sequence[Panel], x: str, y: str, path: Path) -> None:
         axes.set_xlabel(x)
         axes.set_ylabel(f"{y} in percent, 95 % interval")
         axes.legend(frameon=False, fontsize="small").set_in_layout(False)  # a long name doesn't narrow its panel
-    save(figure, path)
+    return figure
+
+
+def bars_figure(panels: Sequence[Panel], ticks: Sequence[str], y: str) -> Any:
+    """Draws shares as groups of bars with intervals.
+
+    Args:
+        panels: Side by side; a point's place is its group, from 0.
+        ticks: The names of the groups.
+        y: What the shares are of.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        TtsEvalError: If matplotlib is missing.
+    """
+    figure, all_axes = side_by_side(max(1, len(panels)), 5.2, 4.2)
+    for axes, (title, lines) in zip(all_axes, panels, strict=False):
+        width = 0.85 / len(lines)
+        for index, (name, points) in enumerate(lines.items()):
+            places, values, lows, highs = (np.array(column) for column in zip(*points, strict=True))
+            axes.bar(
+                places + width * (index - (len(lines) - 1) / 2),
+                values,
+                width,
+                yerr=[values - lows, highs - values],
+                label=fill(name, _LEGEND),
+                color=_COLOURS[index % 7],
+                hatch=_HATCHES[index // 7 % 3],
+                edgecolor="white",
+                error_kw={"elinewidth": 0.8, "capsize": 1.5},
+            )
+        axes.axhline(0, color="black", linewidth=0.6)
+        axes.set_xticks(range(len(ticks)), ticks)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
+        axes.set_title(fill(title, _TITLE), fontsize="medium")
+        axes.set_ylabel(f"{y} in percent, 95 % interval")
+    handles = dict(zip(*reversed(all_axes[0].get_legend_handles_labels()), strict=True))
+    where = {"loc": "outside lower center", "ncols": 4}
+    figure.legend(handles.values(), handles.keys(), frameon=False, fontsize="small", **where)
+    return figure

@@ -9,7 +9,7 @@ from typing import Any
 from tts_eval.analysis.chain_attempts import AttemptRow
 from tts_eval.analysis.chain_ratios import RATIO_MEASURES
 from tts_eval.analysis.chain_shapes import ShapeRow
-from tts_eval.report.canvas import Point, draw_lines
+from tts_eval.report.canvas import Panel, Point, draw_lines
 
 
 def attempts_figure(rows: Sequence[AttemptRow], path: Path) -> None:
@@ -22,11 +22,15 @@ def attempts_figure(rows: Sequence[AttemptRow], path: Path) -> None:
     Raises:
         TtsEvalError: If matplotlib is missing or the file can't be written.
     """
+    draw_lines(attempts_panels(rows), "attempt", "pass@1", path)
+
+
+def attempts_panels(rows: Sequence[AttemptRow]) -> list[Panel]:
+    """Pass@1 over the attempt: what `attempts_figure` draws."""
     known = [row for row in rows if row.measure == "accuracy" and row.attempt is not None]
     whole, parts = _whole_and_parts(known)
-    panels = [("all problems", _lines(whole, _family, _attempt))]
-    panels += [(title, _lines(of_family, _level, _attempt)) for title, of_family in _grouped(parts, _family)]
-    draw_lines(panels, "attempt", "pass@1", path)
+    panels: list[Panel] = [("all problems", _lines(whole, _family, _attempt))]
+    return panels + [(title, _lines(of_family, _level, _attempt)) for title, of_family in _grouped(parts, _family)]
 
 
 def ends_figure(rows: Sequence[ShapeRow], path: Path) -> None:
@@ -39,14 +43,18 @@ def ends_figure(rows: Sequence[ShapeRow], path: Path) -> None:
     Raises:
         TtsEvalError: If matplotlib is missing or the file can't be written.
     """
+    draw_lines(ends_panels(rows), "generations a problem (N)", "accuracy", path)
+
+
+def ends_panels(rows: Sequence[ShapeRow]) -> list[Panel]:
+    """One chain against as many chains of one attempt: what `ends_figure` draws."""
     whole, _ = _whole_and_parts(rows)
     ends = [row for row in whole if row.selection in RATIO_MEASURES and 1 in (row.length, row.chains)]
     both = [(row, end) for end in ("sequential", "parallel") for row in ends if _is(row, end)]
-    panels = [
+    return [
         (title, _lines(of_family, lambda pair: f"{pair[1]}, {pair[0].selection}", lambda pair: _at_budget(pair[0])))
         for title, of_family in _grouped(both, lambda pair: _family(pair[0]))
     ]
-    draw_lines(panels, "generations a problem (N)", "accuracy", path)
 
 
 def ratios_figure(rows: Sequence[ShapeRow], path: Path) -> None:
@@ -62,18 +70,22 @@ def ratios_figure(rows: Sequence[ShapeRow], path: Path) -> None:
     Raises:
         TtsEvalError: If matplotlib is missing or the file can't be written.
     """
+    draw_lines(ratios_panels(rows), "attempts in a chain / chains", "accuracy", path)
+
+
+def ratios_panels(rows: Sequence[ShapeRow]) -> list[Panel]:
+    """Accuracy over the ratio of sequential to parallel: what `ratios_figure` draws."""
     known = [row for row in rows if row.selection in RATIO_MEASURES and row.budget > 2]
     whole, parts = _whole_and_parts(known)
     most = max((row.budget for row in known), default=0)
-    panels = [
+    panels: list[Panel] = [
         (f"{title}, all problems", _lines(of_panel, lambda row: f"N = {row.budget}", _at_ratio))
         for title, of_panel in _grouped(whole, _family_and_selection)
     ]
-    panels += [
+    return panels + [
         (f"{title}, N = {most}", _lines(of_panel, _level, _at_ratio))
         for title, of_panel in _grouped([row for row in parts if row.budget == most], _family_and_selection)
     ]
-    draw_lines(panels, "attempts in a chain / chains", "accuracy", path)
 
 
 def _whole_and_parts(rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:

@@ -1,0 +1,167 @@
+"""Which of many runs plays which part in a report: found from what the journals say of themselves."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tts_eval.analysis.accuracy import pool_budgets
+from tts_eval.analysis.chains import Family, families
+from tts_eval.analysis.pools import PoolSet
+from tts_eval.selection import candidate_scores
+from tts_eval.types import TtsEvalError
+
+
+@dataclass(frozen=True)
+class Revisions:
+    """Chains of one revision model, read by one verifier.
+
+    Attributes:
+        family: The runs, by shape.
+        model: The revision model, as the journals' headers have it.
+        verifier: The verifier, likewise.
+        history: Whether the verifier sees the attempts before.
+        sets: The same runs as they were loaded.
+    """
+
+    family: Family
+    model: Mapping[str, Any]
+    verifier: Mapping[str, Any]
+    history: bool
+    sets: tuple[PoolSet, ...]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The runs of one task by the part that they play.
+
+    Attributes:
+        task: lm-eval's task name.
+        base: The largest run of independent samples of the base model; with its verifier, if it has one.
+        search: All runs of the base model with that verifier, `base` among them.
+        outcome: The largest run of independent samples of the base model with an outcome verifier, or None.
+        revisions: The chains with the most attempts; None without any.
+        without_history: Chains of the same model, read by a verifier that doesn't see the attempts before; or None.
+        notes: What was left out.
+    """
+
+    task: str
+    base: PoolSet
+    search: tuple[PoolSet, ...]
+    outcome: PoolSet | None
+    revisions: Revisions | None
+    without_history: Revisions | None
+    notes: tuple[str, ...]
+
+
+def roles_of(sets: Sequence[PoolSet], task: str | None = None) -> Roles:
+    """Finds the parts.
+
+    The base model is the one with the most runs that aren't chains of revisions, and of its verifiers the one with the
+    most runs, process verifiers first.
+
+    Args:
+        sets: What `load_pools` returned.
+        task: The task; None where there is but one, or else the one with the most runs.
+
+    Raises:
+        TtsEvalError: If the task has no run, or none of independent samples.
+    """
+    runs = Counter(pools.task for pools in sets)
+    chosen = task or runs.most_common(1)[0][0]
+    if chosen not in runs:
+        raise TtsEvalError(f"--task {chosen}: no such task in these runs; they are of {', '.join(sorted(runs))}")
+    notes = [
+        f"task {other}: left out ({count} runs); report it with --task {other}"
+        for other, count in sorted(runs.items())
+        if other != chosen
+    ]
+    chains = [pools for pools in sets if pools.task == chosen and pools.parameters.get("name") == "revise"]
+    others = [pools for pools in sets if pools.task == chosen and pools.parameters.get("name") != "revise"]
+    if not any(pools.independent for pools in others):
+        raise TtsEvalError(
+            f"{chosen}: no run of independent samples, which difficulty and every comparison need; run lm_eval --model "
+            "tts-best-of-n with the base model and --log_samples"
+        )
+    search, rest = _search(others)
+    base = max((pools for pools in search if pools.independent), key=_largest)
+    alike = [pools for pools in rest if pools.independent and pools.model == base.model]
+    outcome = [pools for pools in alike if scored(pools) == "outcome"]
+    notes += [
+        f"{_called(pools)}: left out, the report is on {_called(base)}"
+        for pools in rest
+        if not any(pools is one for one in outcome)
+    ]
+    revisions, without_history, more = _revisions(chains)
+    return Roles(
+        chosen,
+        base,
+        tuple(search),
+        max(outcome, key=_largest, default=None),
+        revisions,
+        without_history,
+        (*notes, *more),
+    )
+
+
+def _revisions(sets: Sequence[PoolSet]) -> tuple[Revisions | None, Revisions | None, list[str]]:
+    """The chains with the most attempts, those without history beside them, and notes on the others."""
+    found: list[Revisions] = []
+    notes: list[str] = []
+    for of_models in _by_models(sets).values():
+        first = of_models[0]
+        about = first.model, first.verifier, bool(first.parameters.get("history")), tuple(of_models)
+        of_family, more = families(of_models)
+        notes += more
+        found += [Revisions(family, *about) for family in of_family]
+    found.sort(key=lambda one: (-sum(run.shape.budget for run in one.family.runs), not one.history))
+    if not found:
+        return None, None, notes
+    main = found[0]
+    beside = [one for one in found[1:] if main.history and not one.history and one.model == main.model and one.verifier]
+    notes += [
+        f"revise of {model_name(one.model)}: left out, the report is on {model_name(main.model)}"
+        for one in found[1:]
+        if one not in beside[:1]
+    ]
+    return main, beside[0] if beside else None, notes
+
+
+def _by_models(sets: Sequence[PoolSet]) -> Mapping[tuple[str, str], list[PoolSet]]:
+    """By policy and verifier."""
+    groups: dict[tuple[str, str], list[PoolSet]] = defaultdict(list)
+    for pools in sets:
+        groups[json.dumps(pools.model, sort_keys=True), json.dumps(pools.verifier, sort_keys=True)].append(pools)
+    return groups
+
+
+def scored(pools: PoolSet) -> str | None:
+    """By what kind of verifier: `process`, `outcome` or None."""
+    candidate = next((c for pool in pools.pools for c in pool.candidates if c.answer is not None), None)
+    if candidate is None or any(candidate_scores(pool.candidates, "last") is None for pool in pools.pools):
+        return None
+    return "process" if candidate.step_scores is not None else "outcome"
+
+
+def model_name(of: Mapping[str, Any]) -> str:
+    """What a reader calls a model or verifier of a journal's header."""
+    return str(of.get("pretrained") or of.get("name") or of.get("model") or "unnamed")
+
+
+def _search(sets: Sequence[PoolSet]) -> tuple[list[PoolSet], list[PoolSet]]:
+    """The runs of the base model and its verifier, and all others."""
+    able = [group for group in _by_models(sets).values() if any(pools.independent for pools in group)]
+    best = max(able, key=lambda group: (len(group), scored(group[0]) == "process", max(map(_largest, group))))
+    return best, [pools for pools in sets if not any(pools is one for one in best)]
+
+
+def _largest(pools: PoolSet) -> tuple[int, int]:
+    return (pool_budgets(pools)[-1], len(pools.pools)) if pools.independent else (0, 0)
+
+
+def _called(pools: PoolSet) -> str:
+    verifier = f" with {model_name(pools.verifier)}" if pools.verifier else ""
+    return f"{pools.parameters.get('name', pools.strategy)} N={pools.budget} of {model_name(pools.model)}{verifier}"
