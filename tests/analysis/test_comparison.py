@@ -6,6 +6,7 @@ from pathlib import Path
 
 import journals
 import pytest
+from scipy.stats import norm
 
 from tts_eval.analysis import load_pools
 from tts_eval.analysis.comparison import baseline_of, compare, measure
@@ -51,7 +52,7 @@ def test_a_joint_search_against_samples_at_equal_budgets(folder: Path) -> None:
     ]
     assert beams[0].difference_low == pytest.approx(0.5) and beams[0].difference_high == pytest.approx(1.0)
     # The gains are 1/2 and 1: a standard deviation of 0.354, a standard error of 1/4.
-    assert beams[0].detectable == pytest.approx(2.8 / 4)
+    assert beams[0].detectable == pytest.approx((norm.ppf(0.975) + norm.ppf(0.8)) / 4)
     assert all(row.difference == row.detectable == 0 for row in compare(samples, samples, ["p", "q"]))
     assert [row.accuracy for row in compare(joint[0], samples, ["q", "elsewhere"])] == [1.0]
     assert compare(joint[0], samples, ["elsewhere"]) == []

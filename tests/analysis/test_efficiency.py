@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple
 
 import numpy as np
@@ -51,6 +52,7 @@ def test_bounds_where_the_baseline_was_not_measured() -> None:
     assert measured(0.05, 16, [0.1, 0.2, 0.3, 0.4]).factor == Factor(1 / 16, at_most=True)
     assert measured(0.5, 16, [0.4], [64]).factor == Factor(4.0, at_least=True)
     assert measured(0.4, 16, [0.4], [64]).factor == Factor(4.0)
+    assert json.dumps(astuple(measured(0.5, 16, [0.4], [64]).factor)) == "[4.0, true, false]"
 
 
 def test_the_last_bit_of_a_sum_is_no_bound() -> None:

@@ -10,13 +10,11 @@ import numpy as np
 
 from tts_eval.analysis.accuracy import SCORED, Measure, pool_budgets, values_by_problem, wilson_interval
 from tts_eval.analysis.bootstrap import Estimate
+from tts_eval.analysis.paired import detectable_difference
 from tts_eval.analysis.pools import PoolSet
 from tts_eval.analysis.resampling import bootstrap_mean
 from tts_eval.selection import Aggregation, Floats
 from tts_eval.types import TtsEvalError
-
-
-_DETECTABLE = 2.8  # standard errors: what a two-sided test at 5 % finds with a power of 80 % (1.96 + 0.84)
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ def _row(
 ) -> Comparison:
     n, accuracy = len(values), float(values.mean())
     low, high = wilson_interval(accuracy, n)
-    error = float((values - others).std(ddof=1)) / n**0.5 if n > 1 else float("nan")
+    deviation = float((values - others).std(ddof=1)) if n > 1 else float("nan")
     return Comparison(
         task=one.pools.task,
         strategy=one.pools.strategy,
@@ -174,7 +172,7 @@ def _row(
         difference=gain.value,
         difference_low=gain.low,
         difference_high=gain.high,
-        detectable=_DETECTABLE * error,
+        detectable=detectable_difference(n, deviation),
         n=n,
         level=level,
     )

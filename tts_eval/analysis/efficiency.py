@@ -110,4 +110,4 @@ def _first_reached(curves: Floats, targets: Floats, logs: Floats) -> Floats:
 
 def _factor(log: float, logs: Floats, budget: float) -> Factor:
     within = float(np.clip(log, logs[0], logs[-1]))
-    return Factor(2.0**within / budget, at_least=log == np.inf, at_most=log == -np.inf)
+    return Factor(2.0**within / budget, at_least=bool(log == np.inf), at_most=bool(log == -np.inf))
