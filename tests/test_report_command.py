@@ -166,3 +166,20 @@ def test_a_larger_run_of_other_problems_is_refused(runs: Path, tmp_path: Path, t
     assert status == 1 and "run them on the same problems" in err
     status, _, err = tts_eval_command("report", runs / "runs", "--larger", tmp_path / "none", "--times", "2")
     assert status == 1 and f"no samples_{TASK}_*.jsonl; run lm_eval on the larger model with --log_samples" in err
+
+
+def test_single_runs_are_held_against_the_larger_model(report: tuple[Path, str, str]) -> None:
+    rows = [row for row in rows_of(report[0], "duels") if row["strategy"] != "sequential"]
+    assert {(row["strategy"], row["budget"]) for row in rows} == {
+        (name, str(budget)) for name in ("beam", "lookahead") for budget in (1, 4, 16)
+    }
+    larger = {row["strategy"]: float(row["larger"]) for row in rows_of(report[0], "exchange") if row["level"] == ""}
+    for row in rows:
+        (accuracy,) = (
+            float(of["accuracy"])
+            for of in rows_of(report[0], "strategies")
+            if (of["strategy"], of["budget"], of["level"]) == (row["strategy"], row["budget"], "")
+        )
+        ours, theirs = int(row["ours"]), int(row["theirs"])
+        assert ours - theirs == pytest.approx(40 * (accuracy - larger["search, compute-optimal (oracle)"]), abs=1e-3)
+        assert 0 < float(row["p_value"]) <= 1

@@ -39,6 +39,8 @@ def pass_rates(pools: PoolSet) -> dict[str, float]:
 def mean_scores(pools: PoolSet, aggregation: Aggregation = "last") -> dict[str, float]:
     """What the verifier thinks of each problem: its mean score over the samples, averaged over seeds; no labels needed.
 
+    A sample without any step has no score and counts 0, as in `tts_eval.search.optimal`.
+
     Args:
         pools: Independent samples.
         aggregation: How step scores become one score; the paper's is the last step's.
@@ -51,7 +53,7 @@ def mean_scores(pools: PoolSet, aggregation: Aggregation = "last") -> dict[str, 
         scores = candidate_scores(pool.candidates, aggregation)
         if scores is None:
             return {}
-        shares[pool.uid].append(float(np.nanmean(scores)))
+        shares[pool.uid].append(float(np.nan_to_num(scores).mean()))
     return {uid: float(np.mean(of_seeds)) for uid, of_seeds in shares.items()}
 
 
@@ -163,7 +165,7 @@ def stability(
     random = np.random.default_rng(seed)
     moves: list[int] = []
     for _ in range(draws):
-        again = {uid: float(np.nanmean(random.choice(of_uid, len(of_uid)))) for uid, of_uid in values.items()}
+        again = {uid: float(random.choice(of_uid, len(of_uid)).mean()) for uid, of_uid in values.items()}
         found = threshold_bins(again) if kind == "absolute" else quantile_bins(again, bins)
         moves += [abs(found[uid] - whole[uid]) for uid in found]
     moved = np.array(moves)
@@ -173,7 +175,7 @@ def stability(
 def _values(kind: Kind, pool: Pool, aggregation: Aggregation) -> Floats:
     """What a problem's difficulty is the mean of, [n]."""
     scores = candidate_scores(pool.candidates, aggregation) if kind == "predicted" else None
-    return pool.correct.astype(np.float64) if scores is None else scores
+    return pool.correct.astype(np.float64) if scores is None else np.nan_to_num(scores)
 
 
 def load_bins(path: Path, grader: Grader, bins: int = BINS) -> dict[str, dict[str, int]]:

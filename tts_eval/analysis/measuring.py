@@ -20,9 +20,10 @@ from tts_eval.analysis.difficulty import KINDS, Kind, bins_of, mean_scores, quan
 from tts_eval.analysis.exchange import exchange, total_flops, worth_it_from
 from tts_eval.analysis.hacking import hacking_rows
 from tts_eval.analysis.larger import PlainRun
+from tts_eval.analysis.paired import mcnemar
 from tts_eval.analysis.resampling import bootstrap_mean
 from tts_eval.analysis.roles import Revisions, Roles, model_name, scored
-from tts_eval.analysis.study import THIRDS, Settings, StrategyRow, Study
+from tts_eval.analysis.study import THIRDS, Duel, Settings, StrategyRow, Study
 from tts_eval.selection import AGGREGATIONS, SELECTIONS, Floats, Integers
 from tts_eval.types import TtsEvalError
 
@@ -182,6 +183,7 @@ def _add_policy(
 def _exchanges(study: Study, approach: Approach, larger: PlainRun, times: float) -> None:
     settings = study.settings
     goal = np.array([larger.correct[uid] for uid in approach.uids])
+    study.duels += _duels(approach, goal)
     for kind in _KNOWN:
         if (approach.name, kind) not in study.curves:
             continue
@@ -197,6 +199,17 @@ def _exchanges(study: Study, approach: Approach, larger: PlainRun, times: float)
             draws = {"ratios": settings.ratios, "resamples": settings.resamples, "seed": settings.seed}
             study.exchanges += exchange(*what, **(how | draws))
             study.worth.append(worth_it_from(*what, **how))
+
+
+def _duels(approach: Approach, goal: Floats) -> list[Duel]:
+    """Runs in which each problem is solved or not: those of one seed that aren't means over subsets."""
+    rows = []
+    for curve in approach.curves:
+        for budget, values in zip(curve.budgets, curve.values.T, strict=True):
+            if curve is not approach.baseline and np.isin(values, (0, 1)).all() and np.isin(goal, (0, 1)).all():
+                found = mcnemar(values == 1, goal == 1)
+                rows.append(Duel(curve.name, budget, found.one_only, found.other_only, found.p_value, len(values)))
+    return rows
 
 
 def _totals(study: Study) -> None:

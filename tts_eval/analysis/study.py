@@ -91,6 +91,27 @@ class StrategyRow:
     n: int
 
 
+@dataclass(frozen=True)
+class Duel:
+    """One run against the larger model, problem by problem: McNemar's exact test.
+
+    Attributes:
+        strategy: The strategy.
+        budget: N of the run.
+        ours: Problems that only the run solves.
+        theirs: Problems that only the larger model solves.
+        p_value: Two-sided.
+        n: Number of problems.
+    """
+
+    strategy: str
+    budget: int
+    ours: int
+    theirs: int
+    p_value: float
+    n: int
+
+
 @dataclass
 class Study:
     """The tables of a report, all problems and by oracle bin.
@@ -110,6 +131,7 @@ class Study:
         choices: What they choose.
         exchanges: Against the larger model.
         worth: From which R on the larger model is worth it.
+        duels: Single runs against it.
         totals: Total FLOPs of both at each R.
         aggregations: Every aggregation of the base's samples.
         attempts: What each revision is worth.
@@ -136,6 +158,7 @@ class Study:
     choices: list[ChoiceRow] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     worth: list[Threshold] = field(default_factory=list)
+    duels: list[Duel] = field(default_factory=list)
     totals: list[TotalFlops] = field(default_factory=list)
     aggregations: list[Row] = field(default_factory=list)
     attempts: list[AttemptRow] = field(default_factory=list)

@@ -45,6 +45,8 @@ def caption_of(study: Study, number: str) -> str:
 
 def _runs(what: str, sets: Sequence[PoolSet]) -> str:
     """One sentence on some runs."""
+    # Budgets that were taken from a larger run have no time of their own, and their solutions are that run's.
+    sets = [pools for pools in sets if pools.pools[0].usage.seconds is not None] or sets
     first = sets[0]
     problems = len({pool.uid for pools in sets for pool in pools.pools})
     seeds = sorted({pool.seed for pools in sets for pool in pools.pools})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tts_eval.analysis.approaches import Approach
 from tts_eval.analysis.compute_optimal import PolicyRow
+from tts_eval.analysis.exchange import Exchange
 from tts_eval.analysis.study import Study
 from tts_eval.report.paper import CHARGED
 from tts_eval.report.table import percent
@@ -57,18 +58,29 @@ def _exchange(study: Study, approach: Approach) -> list[str]:
     lines = []
     for kind in ("oracle", "predicted"):
         rows = [row for row in study.exchanges if row.strategy == f"{approach.name}, compute-optimal ({kind})"]
-        levels: Sequence[str | None] = [None, *(f"bin {n}" for n in range(1, 6))]
+        levels = [f"bin {number}" for number in range(1, 6)]
         parts = []
         for ratio in study.settings.ratios:
             of_ratio = {row.level: row for row in rows if row.ratio == ratio}
-            verdicts = [f"{level or 'all problems'} {of_ratio[level].verdict}" for level in levels if level in of_ratio]
-            if verdicts:
+            if None in of_ratio:
                 row = of_ratio[None]
                 gain = percent(row.difference, row.difference_low, row.difference_high, "+")
-                parts.append(f"R = {ratio:g} (N = {row.budget:.0f}, {gain} points on all): {', '.join(verdicts)}")
+                at = f"{row.measured:.0f}" + (f" of the {row.budget:.0f} that match" if row.at_least else "")
+                bins = _verdicts([of_ratio[level] for level in levels if level in of_ratio])
+                parts.append(f"R = {ratio:g}, N = {at}: {gain} points on all problems, {bins}")
         if parts and study.larger is not None:
             lines.append(
-                f"{approach.name.capitalize()}, {kind} bins, against {study.larger.name} ({study.settings.times:.3g} "
-                f"times larger, greedy) at equal FLOPs: {'; '.join(parts)}."
+                f"{approach.name.capitalize()}, {kind} bins: does test-time compute beat {study.larger.name}, "
+                f"{study.settings.times:.3g} times as large, at equal FLOPs? {'; '.join(parts)}."
             )
     return lines
+
+
+def _verdicts(rows: Sequence[Exchange]) -> str:
+    """Which bins test-time compute wins, ties and loses."""
+    names = {"win": "better", "tie": "undecided", "lose": "worse"}
+    of_verdict = {
+        shown: [str(row.level).removeprefix("bin ") for row in rows if row.verdict == verdict]
+        for verdict, shown in names.items()
+    }
+    return ", ".join(f"{shown} in bin {' '.join(bins)}" for shown, bins in of_verdict.items() if bins)

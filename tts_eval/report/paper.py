@@ -45,7 +45,7 @@ def _figure_1(study: Study) -> list[dict[str, Any]]:
     bars = [(name, _gains(rows)) for name, rows in _exchanges(study, "oracle")]
     if bars:
         ticks = [f"R = {ratio:g}" for ratio in study.settings.ratios]
-        parts.append({"panels": bars, "x": "R", "y": "relative gain over the larger model", "ticks": ticks})
+        parts.append({"panels": bars, "x": "R", "y": "relative gain", "ticks": ticks})
     return parts
 
 

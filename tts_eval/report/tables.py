@@ -19,6 +19,7 @@ def tables_of(study: Study) -> list[Table]:
         _policies,
         _exchange,
         _worth,
+        _duels,
         _totals,
         _choices,
         difficulty_table,
@@ -114,6 +115,22 @@ def _worth(study: Study) -> Table:
         ["strategy", "problems", "N", "the larger model is worth it from"],
         cells,
         study.worth,
+    )
+
+
+def _duels(study: Study) -> Table:
+    cells = [
+        [row.strategy, str(row.budget), str(row.ours), str(row.theirs), f"{row.p_value:.2g}", str(row.n)]
+        for row in study.duels
+    ]
+    return Table(
+        "duels",
+        "Single runs against the larger model",
+        "Problems that only the run solves, that only the larger model solves, and McNemar's exact test, two-sided; "
+        "not at equal FLOPs, and without regard to the many comparisons.",
+        ["strategy", "N", "only the run", "only the larger", "p", "problems"],
+        cells,
+        study.duels,
     )
 
 
