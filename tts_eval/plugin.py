@@ -25,6 +25,7 @@ ADAPTERS = {
     "tts-dvts": "tts_eval.model_adapters.step_search:Dvts",
     "tts-rebase": "tts_eval.model_adapters.step_search:Rebase",
     "tts-revise": "tts_eval.model_adapters.revise:Revise",
+    "tts-optimal": "tts_eval.model_adapters.optimal:Optimal",
     "tts-replay": "tts_eval.model_adapters.replay:Replay",
 }
 """lm-eval model name -> where its class is. Strings, so that naming an adapter imports nothing."""

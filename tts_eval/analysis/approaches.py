@@ -91,7 +91,9 @@ def search_approach(
     baseline = next(curve for curve in curves if curve.parameters == roles.base.parameters)
     joint = {budget for curve in curves if curve is not baseline for budget in curve.budgets}
     budgets = sorted(budget for budget in joint or set(baseline.budgets) if budget <= baseline.budgets[-1])
-    options = {budget: options_at(curves, budget) for budget in budgets}
+    # A policy doesn't choose a policy.
+    fixed = [curve for curve in curves if curve.parameters.get("name") != "optimal"]
+    options = {budget: options_at(fixed, budget) for budget in budgets}
     names = dict(zip(named, others, strict=True))
     return Approach("search", aligned[0].uids, selection, baseline, tuple(curves), names, options, tuple(notes))
 

@@ -13,10 +13,6 @@ from tts_eval.policy import Difficulty, Policy, PolicyChoice
 from tts_eval.types import TtsEvalError
 
 
-_OF_THE_RUN = ("temperature", "step_delimiter", "answer_fallback", "max_step_tokens", "max_steps", "aggregation")
-"""What the user of a policy says for all of its strategies."""
-
-
 def chosen_policy(study: Study) -> Policy:
     """The best strategy of search in each predicted bin, at every budget, chosen on all problems.
 
@@ -30,7 +26,7 @@ def chosen_policy(study: Study) -> Policy:
     names = chosen_names(approach, bins)
     used = {name for of_budget in names.values() for name in of_budget}
     strategies: dict[str, dict[str, Any]] = {
-        curve.name: {name: value for name, value in curve.parameters.items() if name not in _OF_THE_RUN}
+        curve.name: {name: value for name, value in curve.parameters.items() if value is not None}
         for curve in approach.curves
         if curve.name in used
     }
