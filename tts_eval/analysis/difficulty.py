@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -86,8 +87,9 @@ def quantile_thresholds(rates: Mapping[str, float], bins: int = BINS) -> tuple[f
     for number in range(1, bins):
         easier = [rate for uid, rate in rates.items() if numbers[uid] <= number]
         harder = [rate for uid, rate in rates.items() if numbers[uid] > number]
-        ends = (min(easier, default=max(rates.values())), max(harder, default=min(rates.values())))
-        found.append(sum(ends) / 2)
+        # Beyond all rates where the bins on one side are empty.
+        above = min(easier, default=math.nextafter(max(rates.values()), math.inf))
+        found.append((above + max(harder)) / 2 if easier and harder else above if harder else min(rates.values()))
     return tuple(found)
 
 
