@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tts_eval.analysis.exchange import at_budget, exchange, total_flops, worth_it_from
+from tts_eval.analysis.curves import at_budget
+from tts_eval.analysis.exchange import exchange, total_flops, worth_it_from
 from tts_eval.analysis.flops import ACCOUNTINGS
 
 

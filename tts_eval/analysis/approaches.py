@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from tts_eval.analysis.accuracy import Measure
 from tts_eval.analysis.chains import ChainMeasure, Family, Shape, measures_of, shape_values, shapes_of
-from tts_eval.analysis.curves import Curve, align, curves_of
+from tts_eval.analysis.curves import Curve, align, at_budget, curves_of
 from tts_eval.analysis.policies import Option, options_at
 from tts_eval.analysis.pools import PoolSet
 from tts_eval.analysis.roles import Roles, scored
@@ -48,11 +46,8 @@ class Approach:
     notes: tuple[str, ...]
 
     def baseline_at(self, budget: float) -> Floats:
-        """Each problem's value under the baseline, [problems]; the largest run that costs no more."""
-        place = self.baseline.place(budget)
-        if place is None:
-            raise TtsEvalError(f"{self.name}: the smallest budget of independent samples is {self.baseline.costs[0]:g}")
-        return np.asarray(self.baseline.values[:, place], dtype=np.float64)
+        """Each problem's value under the baseline, [problems]; between two budgets see `curves.at_budget`."""
+        return at_budget(self.baseline.values, self.baseline.costs, budget)[0]
 
 
 def search_approach(

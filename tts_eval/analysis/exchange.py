@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tts_eval.analysis.curves import at_budget
 from tts_eval.analysis.flops import (
     Accounting,
     inference_flops,
@@ -137,24 +138,6 @@ def total_flops(
         theirs = times * ours[0], inference_flops(times * parameters, written, accounting)
         rows.append(TotalFlops(ratio, written, *ours, *theirs, budget))
     return rows
-
-
-def at_budget(values: Floats, costs: Sequence[float], budget: float) -> tuple[Floats, float]:
-    """Each problem's value at a budget, between two that were run on a line over log2.
-
-    Args:
-        values: [problems, costs].
-        costs: Generations a problem, ascending.
-        budget: Above the largest cost, that one is taken; likewise below the smallest.
-
-    Returns:
-        [problems], and the budget that was taken.
-    """
-    taken = min(max(budget, costs[0]), costs[-1])
-    place = float(np.interp(np.log2(taken), np.log2(costs), np.arange(len(costs))))
-    below, share = int(place), place - int(place)
-    above = min(below + 1, len(costs) - 1)
-    return (1 - share) * values[:, below] + share * values[:, above], taken
 
 
 def exchange(
