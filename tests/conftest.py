@@ -8,7 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("tts-eval", deadline=None)
+settings.load_profile("tts-eval")
 
 # Before any test module imports torch or transformers. `make test` sets the same; this is for a bare `pytest`.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
