@@ -279,7 +279,8 @@ def test_a_sweep_that_makes_no_sense(change: Change, message: str, tmp_path: Pat
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(TtsEvalError, match=r"no such file, nor one .* us: micromath_ratio, micromath_search"):
+    ready_made = "micromath_orm, micromath_ratio, micromath_search, micromath_without_history"
+    with pytest.raises(TtsEvalError, match=rf"no such file, nor one .* us: {ready_made}$"):
         read_sweep("micromath")
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(TtsEvalError, match=r"broken.yaml: can't be read as YAML"):

@@ -209,6 +209,9 @@ class Usage:
 
 _columns: Callable[[Usage], tuple[Any, ...]] = attrgetter(*(field.name for field in fields(Usage)))
 
+UNKNOWN_USAGE = Usage(*[None] * len(fields(Usage)))
+"""The ledger of which nothing is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

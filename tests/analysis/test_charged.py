@@ -23,7 +23,7 @@ def options(sampled: list[float], search: list[float]) -> list[Option]:
 
 def probed(means: list[list[float]], right: list[list[float]]) -> Probed:
     """One probe, so many draws."""
-    return Probed(("a", "b", "c", "d"), np.array(means)[..., None], {4: np.array(right)})
+    return Probed(SAMPLED, np.array(means)[..., None], {4: np.array(right)})
 
 
 SURE = probed([[0.9], [0.9], [0.1], [0.1]], [[1.0], [1.0], [0.0], [0.0]])

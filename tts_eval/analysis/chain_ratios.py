@@ -138,4 +138,3 @@ def _held_out(values: Floats, counts: Floats, chosen: Floats) -> tuple[float | N
     gains = gains[some].sum(axis=1) / without[some].sum(axis=1)
     low, high = percentiles(gains)
     return float(gains.mean()), float(low), float(high)
-

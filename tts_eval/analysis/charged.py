@@ -6,8 +6,9 @@ independent samples, the k are the first of the N; where it asks for a search, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +23,12 @@ class Probed:
     """Each problem's samples, drawn again and again: what the first k say, and what the first N are worth.
 
     Attributes:
-        uids: The problems.
+        parameters: Of the strategy that the samples are of.
         means: The running mean of the verifier's scores: after k samples at k - 1, [problems, draws, n].
         right: By budget each problem's chance to be right in each draw, [problems, draws].
     """
 
-    uids: tuple[str, ...]
+    parameters: Mapping[str, Any]
     means: Floats
     right: dict[int, Floats]
 
@@ -90,7 +91,7 @@ def probe(
         for budget in budgets:
             winning = winners(pool.classes, scores, orders[:, :budget], selection)
             right[budget][place] = expected_correctness(winning, pool.classes, pool.correct)
-    return Probed(tuple(uids), np.stack(means), right)
+    return Probed(pools.parameters, np.stack(means), right)
 
 
 def charged(
@@ -122,7 +123,7 @@ def charged(
     means = probed.means[:, :, probes - 1]  # [problems, draws]
     found = 1 + (means[..., None] < np.asarray(thresholds)).sum(axis=-1)  # [problems, draws]
     numbers = np.arange(1, len(thresholds) + 2)
-    reused = [option.parameters.get("name") == "best-of-n" for option in options]
+    reused = [option.parameters == probed.parameters for option in options]
     values = np.stack([option.values for option in options], axis=1)  # [problems, options]
     costs = np.array([option.cost for option in options]) + np.where(reused, 0, probes)
     in_bin = (found[..., None] == numbers).astype(np.float64)  # [problems, draws, bins]

@@ -73,7 +73,6 @@ def curves_of(
     *,
     measure: Measure,
     aggregation: Aggregation = "last",
-    budgets: Sequence[int] | None = None,
     resamples: int = 200,
     seed: int = 0,
 ) -> tuple[list[Curve], list[str]]:
@@ -83,7 +82,6 @@ def curves_of(
         sets: Of one task, one policy and one verifier.
         measure: How an answer is selected.
         aggregation: How step scores become one score.
-        budgets: Of independent samples, in place of 1, 2, 4 and so on.
         resamples: Subsets a problem and budget of independent samples.
         seed: Of the subsets.
 
@@ -97,7 +95,7 @@ def curves_of(
     curves, notes = [], []
     for runs in by_strategy.values():
         name = _name(runs[0], sets)
-        curve = _independent(runs, budgets, how) if runs[0].independent else _joint(runs, how)
+        curve = _independent(runs, how) if runs[0].independent else _joint(runs, how)
         if curve is None:
             notes.append(f"{name}: left out, its runs have no problem in common or lack scores for {measure}")
         else:
@@ -117,12 +115,11 @@ def align(curves: Sequence[Curve]) -> tuple[list[Curve], int]:
     return [curve.on(ordered) for curve in curves], missing
 
 
-def _independent(runs: Sequence[PoolSet], budgets: Sequence[int] | None, how: Mapping[str, Any]) -> Curve | None:
+def _independent(runs: Sequence[PoolSet], how: Mapping[str, Any]) -> Curve | None:
     """Of several runs the largest, which speaks for all smaller budgets."""
     largest = max(runs, key=lambda pools: pool_budgets(pools)[-1])
-    possible = pool_budgets(largest)
-    told = possible if budgets is None else [budget for budget in budgets if budget <= possible[-1]]
-    values = values_by_problem(largest, budgets=told, **how) if told else {}
+    told = pool_budgets(largest)
+    values = values_by_problem(largest, budgets=told, **how)
     if not values:
         return None
     return Curve("", largest.parameters, tuple(map(float, told)), tuple(told), tuple(values), _stack(values))

@@ -214,12 +214,12 @@ def _build(records: Mapping[_Key, Mapping[tuple[str, int], _Graded]], grader: Gr
         )
         alike = [other for other in records if (other.task, other.name) == (key.task, key.name)]
         label, first = _label(key, alike, independent), next(iter(of_key.values()))
-        of_run = [_as_mapping(first.run.get(name)) for name in ("model", "verifier")]
+        of_run = [as_mapping(first.run.get(name)) for name in ("model", "verifier")]
         sets.append(PoolSet(key.task, label, key.budget, independent, pools, first.record.strategy, *of_run))
     return sorted(sets, key=lambda s: (s.task, s.strategy, s.budget))
 
 
-def _as_mapping(value: Any) -> Mapping[str, Any]:
+def as_mapping(value: Any) -> Mapping[str, Any]:
     """A model or verifier of a header: ours are objects, an imported file may have a name."""
     return value if isinstance(value, dict) else {} if value is None else {"name": value}
 

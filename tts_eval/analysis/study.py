@@ -15,7 +15,7 @@ from tts_eval.analysis.costs import RunCost
 from tts_eval.analysis.coverage_law import CoverageLaw, SelectionGap
 from tts_eval.analysis.difficulty import Kind, Stability
 from tts_eval.analysis.exchange import Exchange, Threshold, TotalFlops
-from tts_eval.analysis.flops import ACCOUNTINGS, Accounting
+from tts_eval.analysis.flops import ACCOUNTINGS, RATIOS, Accounting
 from tts_eval.analysis.hacking import HackingRow
 from tts_eval.analysis.larger import PlainRun
 from tts_eval.analysis.ledger_flops import ModelShape
@@ -48,7 +48,7 @@ class Settings:
     aggregation: Aggregation = "last"
     probes: tuple[int, ...] = (1, 2, 4, 8, 16)
     times: float | None = None
-    ratios: tuple[float, ...] = (0.16, 0.79, 22)
+    ratios: tuple[float, ...] = RATIOS["v1"]
     accounting: Accounting = ACCOUNTINGS["v1"]
     pretraining_tokens: float | None = None
     splits: int = 100

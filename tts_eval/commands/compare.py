@@ -10,8 +10,9 @@ from tts_eval.analysis.comparison import Comparison, baseline_of, compare, is_ru
 from tts_eval.answers import default_grader
 from tts_eval.commands.bins import add_bins, parts_of, read_bins
 from tts_eval.commands.options import add_pools, budget_list
-from tts_eval.commands.tables import print_notes, to_csv, write_file
+from tts_eval.commands.tables import print_notes, write_file
 from tts_eval.report.comparison import comparison_figure, comparison_table
+from tts_eval.report.table import to_csv
 from tts_eval.selection import AGGREGATIONS
 from tts_eval.types import TtsEvalError
 

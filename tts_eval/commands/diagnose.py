@@ -14,7 +14,8 @@ from tts_eval.analysis.overoptimisation import SHORT, Diagnosis, diagnose
 from tts_eval.answers import default_grader
 from tts_eval.commands.bins import add_bins, parts_of, read_bins
 from tts_eval.commands.options import add_pools
-from tts_eval.commands.tables import print_notes, to_csv, write_file
+from tts_eval.commands.tables import print_notes, write_file
+from tts_eval.report.table import to_csv
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
 from tts_eval.types import TtsEvalError
 

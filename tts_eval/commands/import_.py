@@ -20,7 +20,7 @@ from tts_eval.importing import COLUMNS, FORMATS, ImportedProblem, Reading, detec
 from tts_eval.journal import Record
 from tts_eval.jsonl import SCHEMA
 from tts_eval.selection import AGGREGATIONS
-from tts_eval.types import TtsEvalError, Usage
+from tts_eval.types import UNKNOWN_USAGE, TtsEvalError, Usage
 
 
 _INDEPENDENT = "best-of-n"
@@ -150,13 +150,12 @@ def _records(problems: Iterable[ImportedProblem], args: argparse.Namespace, budg
 
 def _usage(problem: ImportedProblem, independent: bool) -> Usage:
     """What is known of the cost: of independent samples what they are and how long, of a joint search nothing."""
-    unknown = Usage(*[None] * len(Usage.__dataclass_fields__))
     if not independent:
-        return unknown
+        return UNKNOWN_USAGE
     tokens = [candidate.tokens for candidate in problem.candidates]
     decoded = None if None in tokens else sum(length for length in tokens if length is not None)
     generations = len(problem.candidates)
-    return replace(unknown, generations=generations, decode_tokens=decoded, lookahead_tokens=0, probe_tokens=0)
+    return replace(UNKNOWN_USAGE, generations=generations, decode_tokens=decoded, lookahead_tokens=0, probe_tokens=0)
 
 
 def _counted(records: Iterable[Record], found: Counter[str]) -> Iterator[Record]:

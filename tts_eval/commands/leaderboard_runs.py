@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from tts_eval.analysis.choice import choose
 from tts_eval.analysis.gold import gold_of, read_samples_gold
+from tts_eval.analysis.pools import as_mapping
 from tts_eval.answers import default_grader
 from tts_eval.journal import Record, read_journal
 from tts_eval.report.leaderboard import Named, Run, named
 from tts_eval.schema import from_json
-from tts_eval.types import TtsEvalError, Usage
+from tts_eval.types import UNKNOWN_USAGE, TtsEvalError, Usage
 
 
 _ACCURACY = "accuracy,none"
@@ -25,9 +26,6 @@ _IDENTITY = ("model", "verifier", "strategy", "budget", "seed")
 
 _MODEL_NAMES = ("peft", "delta", "pretrained", "model", "path", "engine", "name", "base")
 """The arguments by which lm-eval names a model, in its order; what an imported journal has; and the last resort."""
-
-_UNKNOWN = Usage(*[None] * len(Usage.__dataclass_fields__))
-
 
 class Key(NamedTuple):
     """What the journals and the results of a run have in common.
@@ -171,19 +169,15 @@ def means(usage: Usage, n: int) -> dict[str, float | None]:
 
 def model_of(arguments: Any) -> Named:
     """A model from its arguments, or from its bare name."""
-    given = _mapping(arguments)
+    given = as_mapping(arguments)
     name = next((name for name in _MODEL_NAMES if name in given), "")
     return named(str(given.get(name, "")), {key: value for key, value in given.items() if key != name})
 
 
 def thing_of(parameters: Any) -> Named:
     """A verifier or strategy from its `name` and parameters, or from its bare name."""
-    given = _mapping(parameters)
+    given = as_mapping(parameters)
     return named(str(given.get("name", "")), {key: value for key, value in given.items() if key != "name"})
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {} if value is None else {"name": value}
 
 
 def _rounded(generations: float | None) -> int | None:
@@ -242,12 +236,12 @@ def _usage(path: Path, report: Mapping[str, Any], n: int, journals: Sequence[Pat
     """What a task cost: results know the cost of a whole run on one rank, journals that of each problem."""
     ours = report["config"].get("tts_eval")
     if ours is None:
-        return _UNKNOWN
+        return UNKNOWN_USAGE
     if "shard" not in ours and n == sum(of_task["effective"] for of_task in report["n-samples"].values()):
         usage: Usage = from_json(Usage, ours["usage"], f"{path}: usage")
         return usage
     records = _records(journals)
-    return sum((record.usage for record in records), Usage()) if len(records) == n else _UNKNOWN
+    return sum((record.usage for record in records), Usage()) if len(records) == n else UNKNOWN_USAGE
 
 
 def _records(journals: Sequence[Path]) -> list[Record]:

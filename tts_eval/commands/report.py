@@ -13,6 +13,7 @@ from tts_eval.analysis.gold import gold_of
 from tts_eval.analysis.larger import PlainRun, read_parameters, read_plain_run
 from tts_eval.analysis.ledger_flops import ModelShape
 from tts_eval.analysis.measuring import make_study
+from tts_eval.analysis.paired import half_width
 from tts_eval.analysis.policy_file import chosen_policy
 from tts_eval.analysis.pools import PoolSet
 from tts_eval.analysis.roles import Roles, model_name, roles_of
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         missing,
         tables_of(study),
         _examples(args.paths, study),
-        [*found, _how(settings)],
+        [*found, _how(settings), _power(study)],
     )
     written = write_page(page, args.output)
     if study.thresholds and any(len(options) > 1 for options in study.approaches[0].options.values()):
@@ -169,6 +170,14 @@ def _how(settings: Settings) -> str:
         f"Made with aggregation {settings.aggregation}, accounting {settings.accounting.name}, {settings.splits} "
         f"random halvings, {settings.resamples} bootstrap draws, {settings.subsets} subsets a problem and budget, seed "
         f"{settings.seed}. Difficulty bins come from the same samples as best-of-N's accuracy."
+    )
+
+
+def _power(study: Study) -> str:
+    n = len(study.approaches[0].uids)
+    return (
+        f"With {n} problems one accuracy has a 95 % half-width of up to {100 * half_width(n):.1f} points, a fifth of "
+        f"them {100 * half_width(max(1, n // 5)):.1f}; paired differences are known better, see 'detectable'."
     )
 
 

@@ -18,9 +18,10 @@ from tts_eval.analysis.chains import CHAIN_MEASURES, SCORED, Family, families, m
 from tts_eval.answers import default_grader
 from tts_eval.commands.bins import Bins, add_bins, parts_of, read_bins
 from tts_eval.commands.options import add_pools, budget_list
-from tts_eval.commands.tables import print_notes, to_csv, write_file
+from tts_eval.commands.tables import print_notes, write_file
 from tts_eval.report.chain_figures import attempts_figure, ends_figure, ratios_figure
 from tts_eval.report.chain_tables import ChainMeasures, to_markdown
+from tts_eval.report.table import to_csv
 from tts_eval.selection import AGGREGATIONS, CHAIN_WEIGHTS
 from tts_eval.types import TtsEvalError
 

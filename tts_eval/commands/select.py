@@ -26,8 +26,9 @@ from tts_eval.analysis import (
 from tts_eval.analysis.accuracy import SCORED
 from tts_eval.answers import default_grader
 from tts_eval.commands.options import add_pools, budget_list
-from tts_eval.commands.tables import print_notes, to_csv, write_file
+from tts_eval.commands.tables import print_notes, write_file
 from tts_eval.report import accuracy_figure, level_figure
+from tts_eval.report.table import to_csv
 from tts_eval.selection import AGGREGATIONS
 from tts_eval.types import TtsEvalError
 

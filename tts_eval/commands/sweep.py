@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 from tqdm import tqdm
 
-from tts_eval.commands.tables import to_csv, write_file
+from tts_eval.commands.tables import write_file
 from tts_eval.commands.tasks import add_metadata
 from tts_eval.plugin import register_adapters
+from tts_eval.report.table import to_csv
 
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tts_eval.commands.tasks import our_tasks, tasks_of
 from tts_eval.journal import Journal, Record, read_journal
 from tts_eval.jsonl import Header
 from tts_eval.model_adapters.revise import shape_of
-from tts_eval.types import TtsEvalError, Usage
+from tts_eval.types import UNKNOWN_USAGE, TtsEvalError
 
 
 _DEVICE = "cuda:0"  # as the lm_eval command has it: the CPU where there is none
@@ -186,9 +186,8 @@ def first_candidates(record: Record, budget: int, shape: Mapping[str, int] | Non
         candidates = tuple(one for one in record.candidates if one.chain < chains and one.attempt < length)
     tokens = [candidate.tokens for candidate in candidates]
     whole = record.strategy["name"] != "dvts" and None not in tokens
-    unknown = Usage(*[None] * len(Usage.__dataclass_fields__))
     usage = replace(
-        unknown,
+        UNKNOWN_USAGE,
         generations=budget,
         decode_tokens=sum(count for count in tokens if count is not None) if whole else None,
         lookahead_tokens=0,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,12 @@ from typing import Any
 from tabulate import tabulate
 
 from tts_eval.report.charts import Chart, Missing, as_svg
-from tts_eval.report.table import Table
+from tts_eval.report.table import Table, to_csv
 from tts_eval.report.transcripts import Example
 from tts_eval.types import TtsEvalError
+
+
+_DIGITS = 6  # of an accuracy; whatever comes after differs between machines
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def write_page(page: Page, folder: Path) -> list[Path]:
         for name, rows in [*((table.name, table.rows) for table in page.tables), ("figures", _numbers(page))]:
             if rows:
                 written.append(folder / "tables" / f"{name}.csv")
-                written[-1].write_text(_csv(rows), encoding="utf-8", newline="")
+                written[-1].write_text(to_csv(rows, _DIGITS), encoding="utf-8", newline="")
         for path in written[:2]:
             path.write_text(_render(page, path.name, pictures), encoding="utf-8", newline="")
     except OSError as error:
@@ -95,13 +96,3 @@ def _pipes(table: Table) -> str:
     """A table in markdown; text that a model or a user wrote doesn't break its lines."""
     cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in table.cells]
     return tabulate(cells, table.heads, "github", disable_numparse=True)
-
-
-def _csv(rows: Sequence[Any]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(rows[0])], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        values = asdict(row).items()
-        writer.writerow({name: round(value, 6) if isinstance(value, float) else value for name, value in values})
-    return text.getvalue()

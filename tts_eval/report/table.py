@@ -1,9 +1,11 @@
-"""One table of a report, and how its numbers are written."""
+"""One table of a report, and how tables and their numbers are written."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 
@@ -26,6 +28,26 @@ class Table:
     heads: Sequence[str]
     cells: Sequence[Sequence[str]]
     rows: Sequence[Any]
+
+
+def to_csv(rows: Sequence[Any], digits: int | None = None) -> str:
+    """Writes dataclass instances of one kind, at least one, under a header line; None is an empty cell.
+
+    Args:
+        rows: The lines.
+        digits: How many of a float's are kept behind the point; None keeps all.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(rows[0])], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        values = asdict(row).items()
+        writer.writerow({name: _rounded(value, digits) for name, value in values})
+    return text.getvalue()
+
+
+def _rounded(value: Any, digits: int | None) -> Any:
+    return round(value, digits) if isinstance(value, float) and digits is not None else value
 
 
 def percent(value: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:
