@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ def test_what_is_written_is_read(
     path = tmp_path_factory.mktemp("policy") / "policy.yaml"
     write_policy(policy, path)
     assert read_policy(path) == policy
+
+
+@pytest.mark.parametrize("text", ["\x85", "a\u2028b", "\u2029", "\r", "\ufeff", ""])
+def test_line_breaks_of_every_kind_survive(text: str, tmp_path: Path) -> None:
+    policy = read(tmp_path / "policy.yaml")
+    with_it = {name: {**of, "step_delimiter": text} for name, of in policy.strategies.items()}
+    policy = replace(policy, strategies=with_it)
+    write_policy(policy, tmp_path / "policy.yaml")
+    assert read_policy(tmp_path / "policy.yaml") == policy
 
 
 def test_a_written_file_shows_each_choice_and_each_delimiter_on_one_line(tmp_path: Path) -> None:

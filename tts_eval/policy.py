@@ -127,7 +127,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None)
+    # Between single quotes PyYAML takes U+0085 and its kin for line breaks, which fold into a space.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.splitlines() == [text] else '"')
 
 
 _Dumper.add_representer(str, _text)
