@@ -13,6 +13,7 @@ from job import TEMPERATURE, Cost, Job, contend
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tts_eval.engines import hf
+from tts_eval.engines.tokens import decoder
 from tts_eval.scheduler import Scheduler
 from tts_eval.search import beam
 from tts_eval.types import Decoding, Prefix, Problem, Sample, Score
@@ -38,7 +39,7 @@ def prepare(job: Job) -> Callable[[Job], Cost]:
     engine = hf.HFEngine(
         model,
         encode=tokenizer.encode,
-        decode=lambda ids: tokenizer.decode(ids, skip_special_tokens=True),
+        decode=decoder(tokenizer),
         end_tokens=[],
         special_tokens={},
         context=model.config.max_position_embeddings,

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tts_eval.engines.hf import HFEngine
+from tts_eval.engines.tokens import decoder
 from tts_eval.scheduler import Scheduler, Watcher
 from tts_eval.search import beam, best_of_n, dvts, rebase
 from tts_eval.types import Decoding, Outcome, Prefix, Problem, Sample, Score, Search, Usage, Verifier
@@ -97,7 +98,7 @@ def load_engine(folder: str | Path, decoding: Decoding, **options: Any) -> HFEng
     return HFEngine(
         model,
         encode=tokenizer.encode,
-        decode=lambda ids: tokenizer.decode(ids, skip_special_tokens=True),
+        decode=decoder(tokenizer),
         end_tokens=[tokenizer.eos_token_id],
         special_tokens=tokenizer.get_added_vocab(),
         context=512,

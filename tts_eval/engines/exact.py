@@ -68,6 +68,8 @@ def require_exact_rows(model: Any, context: int) -> None:
         expected = torch.cat([read_sequence(model, ids)[1] for ids in sequences])
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise TtsEvalError(f"{type(model).__name__} can't be batched row by row: {error}") from error
+    if expected.isnan().any():
+        return  # nothing to compare; sampling from it says what is wrong
     off = (found.double() - expected.double()).square().mean(-1).sqrt() / expected.double().std(-1)  # [2]
     # By what was tried: up to 0.05 in half precision and nothing in float32 where all is well, 0.3 where it is not.
     if not off.max() < (0.02 if found.dtype == torch.float32 else 0.1):

@@ -8,9 +8,10 @@ attention can't take such batches are refused (`engines.exact`).
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -220,16 +221,17 @@ class HFEngine:
         key = keyed_int(self._decoding.seed, stem.job.problem.uid, places[0].path)
         return Row(stem, places, key, self._finder(strings), self._token_limit(stem))
 
-    def _scouts(self) -> list[Stem]:
-        """The oldest stems of which only the last token is unread, no more than have room for their rows."""
+    def _scouts(self) -> list[tuple[Stem, int]]:
+        """The oldest stems of which only the last token is unread, each with how many rows it can start."""
         scouts = []
         rows = len(self._batch.rows)
         for stem in self._stems:
-            if rows and rows + stem.rows > len(self._batch.rows) + self._room(stem):
+            room = len(self._batch.rows) + self._room(stem) - rows
+            if rows and stem.rows > room:
                 break
             rows += stem.rows
             if stem.kv is None and stem.before is not None:
-                scouts.append(stem)
+                scouts.append((stem, min(stem.rows, room)))
         return scouts
 
     def _finder(self, strings: tuple[str, ...]) -> StopFinder:
@@ -249,6 +251,12 @@ class HFEngine:
         logits = self._batch.logits.cpu() if self._batch.logits.device.type == "mps" else self._batch.logits
         tokens, logprobs = draw(logits, temperatures.to(logits.device), random.to(logits.device))
         drawn, logs = tokens.tolist(), logprobs.tolist()
+        if not math.isfinite(sum(logs)):
+            broken = rows[int(logprobs.isfinite().int().argmin())].stem.job.problem
+            raise TtsEvalError(
+                f"the model's logits for problem {broken.uid} are no numbers: its weights are broken, or "
+                "overflow in their type (try dtype=float32 in --model_args)"
+            )
         self._batch.last_tokens = drawn.copy()
         self._written += len(drawn)
         for index in range(len(drawn) - 1, -1, -1):
@@ -318,20 +326,38 @@ class HFEngine:
             return []
         rows = len(batch.rows)
         batch.size = rows + len(scouts)
-        for stem in scouts:
+        coming = sum(count for _, count in scouts)
+        for stem, _ in scouts:
             assert stem.before is not None
-            batch.cache.join(stem.before.stretches(), 1)
-        ids = [*batch.last_tokens, *(stem.ids[-1] for stem in scouts)]
+            batch.cache.join(stem.before.stretches(), 1, coming=rows + coming - batch.cache.row_count - 1)
+        ids = [*batch.last_tokens, *(stem.ids[-1] for stem, _ in scouts)]
         inputs = batch.cache.begin_step(ids, self._model.device)
         with self._packing.used(len(inputs["input_ids"])):
-            logits = self._model(**inputs).logits  # [rows and more, 1, vocabulary]
+            logits = self._model(**inputs).logits[:, -1]  # [rows and more, vocabulary]
         batch.cache.end_step()
-        for index, stem in reversed(list(enumerate(scouts, start=rows))):
-            stem.kv, stem.logits = batch.cache.take(index, 0), logits[index]
-            batch.cache.leave(index)
+        if scouts:
+            self._fork(scouts, logits)
+        else:
+            batch.logits = logits[:rows]
+        return [stem.job for stem, _ in scouts]
+
+    def _fork(self, scouts: Sequence[tuple[Stem, int]], logits: torch.Tensor) -> None:
+        """Makes rows of stems whose last token was read as the last rows of the batch; `logits` are those of all."""
+        batch = self._batch
+        rows, counts = len(batch.rows), [count for _, count in scouts]
+        read = range(rows, rows + len(scouts))
+        batch.size = rows + sum(counts)
+        batch.cache.fork(read, counts)
+        copied = np.repeat(read, np.array(counts, dtype=int) - 1)
+        origins = torch.from_numpy(np.concatenate([np.arange(read.stop), copied]))
+        batch.logits = logits[origins.to(logits.device)]
+        for row, (stem, count) in zip(read, scouts, strict=True):
             self._charge(stem, 1)
-        batch.size, batch.logits = rows, logits[:rows, -1]
-        return [stem.job for stem in scouts]
+            if count < stem.rows:  # the others start later
+                stem.kv, stem.logits = batch.cache.take(row, 0), logits[row : row + 1]
+        for stem in (*(stem for stem, _ in scouts), *(scouts[row - rows][0] for row in copied)):
+            batch.rows.append(self._row(stem, stem.start()))
+        self._stems = deque(stem for stem in self._stems if stem.waiting)
 
     def _shrink(self, error: Exception) -> None:
         """Out of memory: lets every row start again, in a batch of half the size; keyed randomness repeats itself."""

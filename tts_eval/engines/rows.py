@@ -85,13 +85,24 @@ class RowCache(Cache):
         """
         first, length = self.row_count, sum(stretch.shape[2] for stretch in stretches)
         self._lengths += [length] * copies
-        rows, columns = self._padded(1 if first else min(ahead, _AHEAD))
-        self._reserve(rows + coming, columns, first, like=stretches[0])
+        rows, columns = self._padded(1 if first else min(ahead, _AHEAD), coming)
+        self._reserve(rows, columns, first, like=stretches[0])
         at = 0
         for stretch in stretches:
             end = at + stretch.shape[2]
             self.kv[:, first : first + copies, :, at:end] = stretch[:, None]
             at = end
+
+    def fork(self, rows: Sequence[int], counts: Sequence[int]) -> None:
+        """Makes `counts[i]` rows of row `rows[i]`, itself one of them; the copies go to the end, in order."""
+        end = self.row_count
+        copied = [(row, count - 1) for row, count in zip(rows, counts, strict=True) if count > 1]
+        self._lengths += [self._lengths[row] for row, copies in copied for _ in range(copies)]
+        self._reserve(self._padded(0)[0], 0, end)
+        for row, copies in copied:
+            length = self._lengths[row]
+            self.kv[:, end : end + copies, :, :length] = self.kv[:, row, None, :, :length]
+            end += copies
 
     def take(self, row: int, start: int) -> torch.Tensor:
         """Copies a row's keys and values from token `start` on, [2 x layers, heads, tokens, dim]."""
@@ -136,22 +147,23 @@ class RowCache(Cache):
         """Says that every row has written one token."""
         self._lengths = [length + 1 for length in self._lengths]
 
-    def _padded(self, tokens: int) -> tuple[int, int]:
-        """Rows and columns of a step, if rows have written that many tokens by then."""
+    def _padded(self, tokens: int, coming: int = 0) -> tuple[int, int]:
+        """Rows and columns of a step, if rows have written that many tokens by then, and as many rows have come."""
         columns = max(self._lengths) + tokens
-        return max(self.row_count + self._spare_rows, self._least_rows), columns + -columns % _COLUMNS
+        return max(self.row_count + coming + self._spare_rows, self._least_rows), columns + -columns % _COLUMNS
 
     def _reserve(self, rows: int, columns: int, used: int, like: torch.Tensor | None = None) -> None:
         """Makes the block, of which `used` rows hold something, at least that large; the first one is like `like`."""
         layers, old_rows, heads, old_columns, dim = self.kv.shape
         if like is not None and not old_rows:
             layers, heads, _, dim = like.shape
-            self.kv = zeros(like, (layers, rows, heads, columns, dim))
+            ahead = columns if like.device.type == "cpu" else 0  # there what stays empty costs nothing
+            self.kv = zeros(like, (layers, rows, heads, columns + ahead, dim))
             return
         wider = columns > old_columns
         if rows > old_rows or wider:
             # In small steps: what is copied now and then costs less than memory that stays empty. There is nothing to
-            # copy in an empty block, so it grows by more, and on a CPU what stays empty costs nothing.
+            # copy in an empty block, so it grows by more.
             ahead = columns if self.kv.device.type == "cpu" else _AHEAD if used else max(_AHEAD, columns // 2)
             rows = max(rows, old_rows + old_rows // 4) if rows > old_rows else old_rows
             columns = columns + ahead if wider else old_columns

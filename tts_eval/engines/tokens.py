@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -31,6 +32,16 @@ def step_ends(decode: Decode, tokens: tuple[int, ...], steps: Sequence[str]) -> 
 
         ends.append(bisect_left(range(len(tokens)), True, lo=ends[-1] if ends else 0, key=reached))
     return (*ends, len(tokens)) if steps else ()
+
+
+def decoder(tokenizer: Any) -> Decode:
+    """Token ids to text as a transformers tokenizer has it, special tokens left out.
+
+    A search decodes after every step, and what transformers puts around the tokenizer proper takes twice its time.
+    """
+    if tokenizer.is_fast and not tokenizer.clean_up_tokenization_spaces:
+        return partial(tokenizer.backend_tokenizer.decode, skip_special_tokens=True)
+    return partial(tokenizer.decode, skip_special_tokens=True)
 
 
 def vocabulary_hash(tokenizer: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tts_eval.answers import default_grader, extract_answer
 from tts_eval.engines.hf import HFEngine
+from tts_eval.engines.tokens import decoder
 from tts_eval.revision import revision_prompt
 from tts_eval.scheduler import Scheduler
 from tts_eval.search.revise import Revision, revise
@@ -88,7 +89,7 @@ class Trial:
         return HFEngine(
             model,
             encode=lambda text: list(tokenizer(text)["input_ids"]),
-            decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
+            decode=decoder(tokenizer),
             end_tokens={tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None},
             special_tokens=tokenizer.get_added_vocab(),
             context=model.config.get_text_config().max_position_embeddings,

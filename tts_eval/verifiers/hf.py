@@ -6,7 +6,6 @@ prompt of many solutions once.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,8 +13,9 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from tts_eval.types import Prefix, Problem, TtsEvalError, Usage
-from tts_eval.verifiers.cache import PrefixTree, common_length
+from tts_eval.types import Prefix, Problem, Usage
+from tts_eval.verifiers.cache import Known, PrefixTree, common_length
+from tts_eval.verifiers.checks import finite_scores, rendered_whole
 from tts_eval.verifiers.formats import Format, Label
 from tts_eval.verifiers.reading import Reader, Row, Scratch, read_rows, reads_in_pieces
 from tts_eval.verifiers.rendering import Rendered
@@ -115,45 +115,23 @@ class HFVerifier:
         self._tree.clear()
 
     def _render(self, problem: Problem, prefix: Prefix) -> Rendered:
-        """The tokens up to the last that is read: what follows makes no difference to it."""
-        steps = prefix.steps or ("",) * (self.kind == "outcome")
-        if not steps:
-            return Rendered((), ())
-        rendered = self._family.render(self._tokenizer, problem, steps)
-        expected = len(steps) if self.kind == "process" else 1
-        if len(rendered.positions) != expected:
-            raise TtsEvalError(
-                f"problem {problem.uid}: format {self._family.name} finds the ends of {len(rendered.positions)} steps "
-                f"in the tokens of a solution with {expected}: its text holds what marks a step's end, or "
-                "verifier_format= names the wrong format"
-            )
-        ids = rendered.ids[: rendered.positions[-1] + 1]
-        if self._reader.context is not None and len(ids) > self._reader.context:
-            raise TtsEvalError(
-                f"problem {problem.uid}: question and solution have {len(ids)} tokens, but the verifier's context is "
-                f"{self._reader.context} and nothing is cut: lower max_gen_toks in --gen_kwargs, use fewer few-shot "
-                "examples (--num_fewshot), or another verifier"
-            )
-        return Rendered(ids, rendered.positions, rendered.start)
+        return rendered_whole(self._family, self._tokenizer, self._reader.context, problem, prefix)
 
     def _scores(self, problem: Problem, outputs: torch.Tensor, rendered: Rendered) -> tuple[float, ...]:
-        scores = tuple(self._family.scores(outputs, rendered).tolist())
-        if not all(map(math.isfinite, scores)):
-            raise TtsEvalError(f"the verifier's scores of problem {problem.uid} are no numbers: load it in float32")
-        return scores
+        return finite_scores(self._family, problem, outputs, rendered)
 
     def _read(self, sequences: Iterable[Ids]) -> dict[Ids, tuple[torch.Tensor, int]]:
         """For each sequence its outputs, [tokens, outputs], and how many tokens had to be read for them."""
         read: dict[Ids, tuple[torch.Tensor, int]] = {}
-        unread: dict[Ids, int] = {}
+        unread: dict[Ids, Known] = {}
         for ids in sequences:
             known = self._tree.find(ids)
             if known.length == len(ids):
                 read[ids] = (torch.cat(known.outputs), 0)
             else:
-                unread[ids] = len(ids) - known.length
-        for batch in self._batches(unread):
-            read |= self._read_batch(batch)
+                unread[ids] = known
+        for batch in self._batches({ids: len(ids) - known.length for ids, known in unread.items()}):
+            read |= self._read_batch(batch, [unread[ids] for ids in batch])
         return read
 
     def _batches(self, unread: Mapping[Ids, int]) -> Iterator[list[Ids]]:
@@ -169,8 +147,7 @@ class HFVerifier:
         if batch:
             yield batch
 
-    def _read_batch(self, batch: Sequence[Ids]) -> dict[Ids, tuple[torch.Tensor, int]]:
-        known = [self._tree.find(ids[:-1]) for ids in batch]
+    def _read_batch(self, batch: Sequence[Ids], known: Sequence[Known]) -> dict[Ids, tuple[torch.Tensor, int]]:
         starts = [max(0, past.length - self._reader.lookback) for past in known]
         rows = [Row(ids[start:], past.kv_until(start)) for ids, past, start in zip(batch, known, starts, strict=True)]
         read = {}

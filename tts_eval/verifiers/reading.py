@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -184,13 +185,15 @@ def read_rows(
         For each row the outputs of its new tokens, [new, outputs] float32 on the CPU, and if `keep` their keys and
         values, [2 x layers, heads, new, dim], views of the batch's, which the next use of `scratch` overwrites.
     """
+    # By way of numpy, which takes lists in a tenth of torch's time.
     pasts = [sum(stretch.shape[2] for stretch in row.past) for row in rows]
-    columns, new = max(pasts), max(len(row.ids) for row in rows)
-    ids = torch.tensor([[*row.ids, *[0] * (new - len(row.ids))] for row in rows])
-    first = columns - torch.tensor(pasts)[:, None]
-    last = columns + torch.tensor([len(row.ids) for row in rows])[:, None]
-    column = torch.arange(columns + new)
-    mask = ((first <= column) & (column < last)).long()
+    lengths = [len(row.ids) for row in rows]
+    columns, new = max(pasts), max(lengths)
+    padded = np.array([[*row.ids, *[0] * (new - length)] for row, length in zip(rows, lengths, strict=True)])
+    ids = torch.from_numpy(padded)
+    column = np.arange(columns + new)
+    first, last = columns - np.array(pasts)[:, None], columns + np.array(lengths)[:, None]
+    mask = torch.from_numpy(((first <= column) & (column < last)).astype(np.int64))
     past: torch.Tensor | None = None
     if columns:
         like = next(stretch for row in rows for stretch in row.past)
@@ -209,8 +212,8 @@ def read_rows(
     outputs, kv = reader.read(ids.to(reader.device), mask.to(reader.device), past, keep)
     outputs = outputs.float().cpu()
     return [
-        (outputs[index, : len(row.ids)], None if kv is None else kv[:, index, :, : len(row.ids)])
-        for index, row in enumerate(rows)
+        (outputs[index, :length], None if kv is None else kv[:, index, :, :length])
+        for index, length in enumerate(lengths)
     ]
 
 

@@ -1,0 +1,64 @@
+"""One score a step, or an error: what every verifier that reads tokens refuses."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from tts_eval.types import Prefix, Problem, TtsEvalError
+from tts_eval.verifiers.formats import Format
+from tts_eval.verifiers.rendering import Rendered
+
+
+def rendered_whole(family: Format, tokenizer: Any, context: int | None, problem: Problem, prefix: Prefix) -> Rendered:
+    """The tokens of a solution up to the last that is read: what follows makes no difference to it.
+
+    Args:
+        family: How it is rendered.
+        tokenizer: The verifier's.
+        context: Most tokens that the verifier reads; None leaves it to whoever reads.
+        problem: The problem.
+        prefix: The solution; one without any step is nothing to a process verifier.
+
+    Raises:
+        TtsEvalError: If not every step has a token of its own to be read at, or the context is too short.
+    """
+    steps = prefix.steps or ("",) * (family.kind == "outcome")
+    if not steps:
+        return Rendered((), ())
+    rendered = family.render(tokenizer, problem, steps)
+    expected = len(steps) if family.kind == "process" else 1
+    if len(rendered.positions) != expected:
+        raise TtsEvalError(
+            f"problem {problem.uid}: format {family.name} finds the ends of {len(rendered.positions)} steps "
+            f"in the tokens of a solution with {expected}: its text holds what marks a step's end, or "
+            "verifier_format= names the wrong format"
+        )
+    ids = rendered.ids[: rendered.positions[-1] + 1]
+    if context is not None and len(ids) > context:
+        raise TtsEvalError(
+            f"problem {problem.uid}: question and solution have {len(ids)} tokens, but the verifier's context is "
+            f"{context} and nothing is cut: lower max_gen_toks in --gen_kwargs, use fewer few-shot "
+            "examples (--num_fewshot), or another verifier"
+        )
+    return Rendered(ids, rendered.positions, rendered.start)
+
+
+def finite_scores(family: Format, problem: Problem, outputs: torch.Tensor, rendered: Rendered) -> tuple[float, ...]:
+    """The scores of a solution.
+
+    Args:
+        family: How they are made.
+        problem: The problem.
+        outputs: Of each token, [tokens, outputs].
+        rendered: The tokens.
+
+    Raises:
+        TtsEvalError: If one is no number.
+    """
+    scores = tuple(family.scores(outputs, rendered).tolist())
+    if not all(map(math.isfinite, scores)):
+        raise TtsEvalError(f"the verifier's scores of problem {problem.uid} are no numbers: load it in float32")
+    return scores
