@@ -88,6 +88,23 @@ def test_a_prompt_of_its_own_is_not_taken_for_the_one_that_is_kept() -> None:
     assert_same(results(revised_after_probes), results(revised_after_probes, kept=0))
 
 
+def repeated() -> Search:
+    """Two chains of revisions, of which one repeats its prompt and the other doesn't."""
+    first = yield Sample((ROOT,), 2, "end")
+    for prompts in (("hgfed", "abcab"), ("hgfed", "bcabc"), ("hgfed", "bcabc")):
+        first = yield Sample(tuple(Prefix(one.path) for one in first), 1, "end", prompts=prompts)
+    return Outcome(first, (yield Score(first)), generations=8)
+
+
+def test_a_prompt_that_comes_again_is_not_read_again() -> None:
+    found, forgotten = results(repeated), results(repeated, kept=0)
+    assert_same(found, forgotten)
+    for p in PROBLEMS:
+        (_, usage), (_, other) = found[p.uid], forgotten[p.uid]
+        assert usage.prefill_tokens == len(encode(p.prompt)) + 3 * 5 + 3 * 1  # three prompts, three last tokens
+        assert usage.prefill_tokens + usage.reused_tokens == other.prefill_tokens + other.reused_tokens
+
+
 def test_a_text_engine_gives_later_samples_seeds_of_their_own() -> None:
     engine = TextEngine(
         lambda pairs: [str(random.Random(arguments["seed"]).random()) for _, arguments in pairs],

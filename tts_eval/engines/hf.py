@@ -118,17 +118,18 @@ class HFEngine:
         temperature = self._decoding.temperature if request.temperature is None else request.temperature
         counts = request.counts
         job = Job(ticket, problem, request, temperature, [None] * sum(counts), missing=sum(counts))
-        self._kept.retain(ticket, (prefix.tokens for prefix in (*request.prefixes, *request.alive)))
+        prefixes = request.prefixes
+        prompts = request.prompts or (problem.prompt,) * len(prefixes)
+        ids = [[*self._encoded(problem, prompts[at]), *prefix.tokens] for at, prefix in enumerate(prefixes)]
+        # What is kept was read after the problem's own prompt, or is another prompt as a whole.
+        known_as = [tuple(whole) for whole in ids] if request.prompts else [prefix.tokens for prefix in prefixes]
+        self._kept.retain(ticket, (*known_as, *(prefix.tokens for prefix in request.alive)))
         stems: dict[tuple[str, tuple[int, ...], tuple[str, ...]], Stem] = {}
-        prompts = request.prompts or (problem.prompt,) * len(request.prefixes)
         index = 0
-        for prompt, prefix, count in zip(prompts, request.prefixes, counts, strict=True):
+        for at, (prompt, prefix, count) in enumerate(zip(prompts, prefixes, counts, strict=True)):
             key = (prompt, prefix.tokens, prefix.steps)
             if key not in stems:
-                ids = [*self._encoded(problem, prompt), *prefix.tokens]
-                # What is kept was read after the problem's own prompt.
-                kept = None if request.prompts else self._kept.find(ticket, prefix.tokens)
-                stems[key] = Stem(job, prefix, ids, kept)
+                stems[key] = Stem(job, prefix, ids[at], self._kept.find(ticket, known_as[at]))
             places = (Place((*prefix.path, request.first + child), index + child) for child in range(count))
             stems[key].waiting += places
             index += count
@@ -188,11 +189,13 @@ class HFEngine:
         """Reads all of a stem."""
         stem.kv, stem.logits = read_sequence(self._model, stem.ids)
         self._charge(stem, len(stem.ids))
-        goes_on = stem.prefix in stem.job.request.alive
-        if goes_on or stem.job.request.until == "step":
+        request = stem.job.request
+        # A chain of revisions that repeats itself has the same prompt again.
+        goes_on = bool(request.prompts) or stem.prefix in request.alive
+        if goes_on or request.until == "step":
             before = stem.before = self._kept.node(None, stem.kv[:, :, :-1])
             if goes_on:
-                self._kept.keep(stem.job.ticket, stem.prefix.tokens, before)
+                self._kept.keep(stem.job.ticket, tuple(stem.ids) if request.prompts else stem.prefix.tokens, before)
 
     @staticmethod
     def _charge(stem: Stem, read: int) -> None:
