@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tts_eval.model_adapters.secrets import refuse_secrets
 from tts_eval.types import TtsEvalError
 
 
@@ -38,7 +39,7 @@ def whole(least: int) -> Callable[[Any], int]:
     def cast(value: Any) -> int:
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if isinstance(value, bool) or not number.is_integer() or number < least:
             raise ValueError(f"a whole number of at least {least}")
@@ -53,7 +54,7 @@ def number(least: float, most: float = math.inf) -> Callable[[Any], float]:
     def cast(value: Any) -> float:
         try:
             result = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             result = float("nan")
         if isinstance(value, bool) or not least <= result <= most or math.isinf(result):
             raise ValueError(f"a number of at least {least:g}" + (f" and at most {most:g}" if most < math.inf else ""))
@@ -110,8 +111,10 @@ def split_arguments(
         Our values, defaults filled in; and the rest, untouched, for the base model.
 
     Raises:
-        TtsEvalError: If one of ours is missing, has an impossible value, or seems to be misspelt.
+        TtsEvalError: If one of ours is missing, has an impossible value, or seems to be misspelt; if any holds a
+            secret.
     """
+    refuse_secrets(given)
     spelt = {f"tts_{name}" if name in base_parameters else name: name for name in arguments}
     spelt |= {f"tts_{name}": name for name in arguments}
     ours: dict[str, Any] = {}

@@ -28,8 +28,11 @@ from tts_eval.model_adapters.arguments import (
     whole,
 )
 from tts_eval.model_adapters.engines import base_class, build_base, build_engine
-from tts_eval.model_adapters.files import claim_cache, open_journal, output_folder
+from tts_eval.model_adapters.files import claim_cache, journal_of, open_journal, output_folder
+from tts_eval.model_adapters.ranks import join_ranks
 from tts_eval.model_adapters.records import Question, answer_of, question_of, questions_of, record_of
+from tts_eval.model_adapters.servers import DEADLINE, NOT_DECISIVE
+from tts_eval.model_adapters.shards import TaskJournal
 from tts_eval.model_adapters.verifiers import build_verifier, cache_bytes, verifier_identity
 from tts_eval.scheduler import Scheduler
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
@@ -63,6 +66,8 @@ class SearchLM(LM):
         "verifier": Argument(text, None),
         "verifier_format": Argument(text, None),
         "verifier_reference": Argument(text, None),
+        "verifier_tokenizer": Argument(text, None),
+        "verifier_pickle": Argument(flag, False),
         "noise": Argument(number(0, 1), 0.0),
         "aggregation": Argument(one_of(*AGGREGATIONS), None),
         "selection": Argument(one_of(*SELECTIONS), None),
@@ -70,6 +75,10 @@ class SearchLM(LM):
         "journal": Argument(text, None),
         "transcript": Argument(flag, False),
         "cache_gb": Argument(number(0), None),
+        "deadline": Argument(number(1), DEADLINE),
+        "native_n": Argument(flag, True),
+        "prefill": Argument(flag, False),
+        "send_seed": Argument(flag, True),
     }
     PARAMETERS: ClassVar[tuple[str, ...]] = ("temperature", "step_delimiter", "answer_fallback")
     NEEDS_VERIFIER: ClassVar[bool] = False
@@ -101,14 +110,17 @@ class SearchLM(LM):
         self.arguments, self._base_arguments = split_arguments(model_args, self.ARGUMENTS, known)
         if like is None:
             self._base = build_base(self._base_name, self._base_arguments, additional)
+            self._ranks = join_ranks(self._base_name, self._base, self._base_arguments)
             self._verifier = build_verifier(self.arguments)
         else:
-            self._base, self._verifier = like._base, like._verifier
+            self._base, self._verifier, self._ranks = like._base, like._verifier, like._ranks
         self._choose_selection()
         batch_size = str((additional or {}).get("batch_size"))
         # lm-eval's default of 1 can't be told from a wish for 1, and would make every run crawl.
         self._max_rows = int(batch_size) if batch_size.isdecimal() and int(batch_size) > 1 else None
         self._usage = Usage()
+        self._usage_of_all: Usage | None = None  # of several ranks, once they are done
+        self._journals: dict[str, TaskJournal] = {}
 
     @classmethod
     def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None) -> SearchLM:
@@ -139,14 +151,14 @@ class SearchLM(LM):
 
     def identity(self) -> dict[str, Any]:
         """What decides the candidates of a run: two runs that differ in it may not share a journal or a cache."""
-        identity = {
-            "model": {"base": self._base_name, **self._base_arguments},
+        arguments = {name: value for name, value in self._base_arguments.items() if name not in NOT_DECISIVE}
+        return {
+            "model": {"base": self._base_name, **arguments},
             "verifier": verifier_identity(self.arguments),
             "strategy": {"name": self.NAME, **{name: self.arguments[name] for name in self.PARAMETERS}},
             "budget": self.arguments["budget"],
             "seed": self.arguments["seed"],
         }
-        return identity | ({"shard": f"{self.rank} of {self.world_size}"} if self.world_size > 1 else {})
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Searches for all requests' problems at once; what the journal holds already is not computed again.
@@ -179,9 +191,10 @@ class SearchLM(LM):
         journals = {}
         for task in sorted({question.task for question in questions}):
             of_task = [question for question in questions if question.task == task]
-            journal = open_journal(self.arguments["journal"], folder, task, self.identity(), of_task)
-            if journal is not None:
-                journals[task] = stack.enter_context(journal)
+            place = journal_of(self.arguments["journal"], folder, task, self.identity(), of_task)
+            if place is not None:
+                self._journals[task] = place
+                journals[task] = stack.enter_context(open_journal(place, self._ranks, of_task))
         return journals
 
     def _search_all(
@@ -190,7 +203,15 @@ class SearchLM(LM):
         """Runs a search for each question; yields them as they are done."""
         names = ("temperature", "seed", "step_delimiter", "max_step_tokens")
         decoding = Decoding(**{name: self.arguments[name] for name in names if name in self.arguments})
-        engine = build_engine(self._base_name, self._base, decoding, self._max_rows, cache_bytes(self.arguments))
+        engine = build_engine(
+            self._base_name,
+            self._base,
+            decoding,
+            self._max_rows,
+            cache_bytes(self.arguments),
+            given=self._base_arguments,
+            ours=self.arguments,
+        )
         for question in questions:
             engine.check(question.problem)
         by_problem = {id(question.problem): question for question in questions}
@@ -199,7 +220,7 @@ class SearchLM(LM):
             initial=done,
             desc=f"{self.NAME}, N={self.arguments['budget']}",
             unit="problem",
-            disable=disable_tqdm,
+            disable=disable_tqdm or self.rank > 0,
         )
         transcript = Transcript() if self.arguments["transcript"] else None
         with bar:
@@ -243,7 +264,44 @@ class SearchLM(LM):
         """The base model's information, if it gives any, and what the whole run cost."""
         # An optional method in lm-eval: only some of its models have it.
         info: dict[str, Any] = getattr(self._base, "get_model_info", dict)()
-        return {**info, "tts_eval": {**self.identity(), "usage": asdict(self._usage)}}
+        return {**info, "tts_eval": {**self.identity(), "usage": asdict(self._usage_of_all or self._usage)}}
+
+    @property
+    def rank(self) -> int:
+        """Which of the run's processes this is."""
+        return self._ranks.rank
+
+    @property
+    def world_size(self) -> int:
+        """How many processes share the problems."""
+        return self._ranks.world_size
+
+    def all_gather(self, tensor: Any) -> Any:
+        """Gives every rank what each has; so lm-eval learns how many requests of a task they have.
+
+        Args:
+            tensor: One number.
+
+        Returns:
+            The numbers, [ranks].
+        """
+        return tensor.new_tensor(self._ranks.all_gather(tensor.item()))
+
+    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
+        """Collects the ranks' objects on rank `dst`."""
+        return self._ranks.gather(obj, dst)
+
+    def barrier(self) -> None:
+        """Waits for all ranks; then rank 0 makes one of their journals, and one of their costs.
+
+        lm-eval calls it on every rank that has answers to all its requests, even if they are all from its cache.
+        """
+        shares = self._ranks.gather((self._usage, self._journals))
+        if shares is not None:
+            self._usage_of_all = sum((usage for usage, _ in shares), Usage())
+            for journal in {task: one for _, journals in shares for task, one in journals.items()}.values():
+                journal.merge()
+        self._ranks.all_gather(None)
 
     # Everything below is the base model's own.
 
@@ -287,25 +345,3 @@ class SearchLM(LM):
     def device(self) -> Any:
         """The base model's."""
         return self._base.device
-
-    @property
-    def rank(self) -> int:
-        """The base model's."""
-        return self._base.rank
-
-    @property
-    def world_size(self) -> int:
-        """The base model's."""
-        return self._base.world_size
-
-    def all_gather(self, tensor: Any) -> Any:
-        """The base model's."""
-        return self._base.all_gather(tensor)
-
-    def gather_object(self, obj: Any, dst: int = 0) -> Any:
-        """The base model's."""
-        return self._base.gather_object(obj, dst)
-
-    def barrier(self) -> None:
-        """The base model's."""
-        self._base.barrier()

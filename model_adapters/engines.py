@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import logging
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -13,14 +15,16 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import get_model, model_registry
 
 from tts_eval.micro.members import resolve
+from tts_eval.model_adapters.secrets import fill_in
+from tts_eval.model_adapters.servers import SERVER_BASES, first_url, server_engine
 from tts_eval.types import Decoding, Engine, TtsEvalError
 
 
 HF_BASES = ("hf", "hf-auto", "huggingface")
 """Bases whose model is a transformers model in this process."""
 
-SEEDED_BASES = ("local-completions", "local-chat-completions", "openai-completions", "openai-chat-completions", "vllm")
-"""Bases that take a `seed` among a request's generation arguments."""
+SEEDED_BASES = ("vllm",)
+"""Bases sampled through lm-eval that take a `seed` among a request's generation arguments."""
 
 CONSTANT_BASES = ("dummy",)
 """Bases that say the same to everything, by design."""
@@ -49,9 +53,9 @@ def base_class(name: str) -> type[LM]:
 
 
 def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str, Any] | None) -> LM:
-    """Makes the base model from its own arguments, untouched but for two conveniences.
+    """Makes the base model from its own arguments, untouched but for three conveniences.
 
-    `pretrained=` may be a GGUF file, or name one of the models that ship with us.
+    `pretrained=` may be a GGUF file, or name one of the models that ship with us; `base_url=` may be several.
 
     Args:
         name: An lm-eval model.
@@ -61,7 +65,7 @@ def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str,
     Raises:
         TtsEvalError: If the model can't be made; the message holds its own words.
     """
-    arguments = dict(arguments)
+    arguments = first_url(arguments) if name in SERVER_BASES else dict(arguments)
     if "pretrained" in arguments:
         arguments["pretrained"] = resolve(str(arguments["pretrained"]))
     path = Path(str(arguments.get("pretrained", "")))
@@ -69,19 +73,33 @@ def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str,
         if not path.is_file():
             raise TtsEvalError(f"pretrained={path}: no such file; give the path of a GGUF file or of a model folder")
         arguments |= {"pretrained": str(path.parent), "gguf_file": path.name}
+    if name in HF_BASES and "gguf_file" not in arguments:
+        _require_safetensors(arguments)
     try:
-        return base_class(name).create_from_arg_obj(arguments, dict(additional or {}))
+        return base_class(name).create_from_arg_obj(fill_in(arguments), dict(additional or {}))
+    except pickle.UnpicklingError as error:
+        raise TtsEvalError(
+            f"the base model {name} can't be made from {_shown(arguments)}: its pickle holds something else than "
+            "tensors, which is never read: save the weights as safetensors"
+        ) from error
     except (OSError, ValueError, TypeError, RuntimeError, ImportError, KeyError) as error:
         raise TtsEvalError(
-            f"the base model {name} can't be made from {_shown(arguments)}: {type(error).__name__}: {str(error)[:300]} "
+            f"the base model {name} can't be made from {_shown(arguments)}: {type(error).__name__}: {str(error)[:600]} "
             "(check the path and the arguments; TTS_EVAL_TRACEBACK=1 shows where it failed)"
         ) from error
 
 
 def build_engine(
-    name: str, base: LM, decoding: Decoding, max_rows: int | None, kept_bytes: int | None = None
+    name: str,
+    base: LM,
+    decoding: Decoding,
+    max_rows: int | None,
+    kept_bytes: int | None = None,
+    *,
+    given: Mapping[str, Any] = MappingProxyType({}),
+    ours: Mapping[str, Any] = MappingProxyType({}),
 ) -> Engine:
-    """Makes the engine that suits a base model: token ids where its model is at hand, text otherwise.
+    """Makes the engine that suits a base model: token ids where its model is at hand, its server, or lm-eval's client.
 
     Args:
         name: The base's name.
@@ -89,7 +107,13 @@ def build_engine(
         decoding: How the run samples.
         max_rows: Most samples in one batch; None leaves it to the engine.
         kept_bytes: Memory for prefixes that a search may go on from; None leaves it to the engine.
+        given: The base's arguments as the user gave them.
+        ours: Our arguments.
     """
+    if name in SERVER_BASES:
+        return server_engine(name, base, decoding, token_counter(base), fill_in(given), ours)
+    if name == "vllm":
+        return _vllm_engine(base, decoding)
     if name in HF_BASES and base.backend == "causal":
         try:
             return _hf_engine(base, decoding, max_rows, kept_bytes)
@@ -123,19 +147,41 @@ def build_engine(
 
 def _hf_engine(base: Any, decoding: Decoding, max_rows: int | None, kept_bytes: int | None) -> Engine:
     from tts_eval.engines.hf import HFEngine
+    from tts_eval.engines.tokens import decoder
 
     generation = base.model.generation_config
     ends = {base.tokenizer.eos_token_id, *_as_list(generation.eos_token_id if generation else None)} - {None}
     return HFEngine(
         base.model,
         encode=base.tok_encode,
-        decode=lambda ids: base.tokenizer.decode(ids, skip_special_tokens=True),
+        decode=decoder(base.tokenizer),
         end_tokens=ends,
         special_tokens=base.tokenizer.get_added_vocab(),
         context=base.max_length,
         decoding=decoding,
         max_rows=max_rows,
         kept_bytes=kept_bytes,
+    )
+
+
+def _vllm_engine(base: Any, decoding: Decoding) -> Engine:
+    if base.data_parallel_size > 1:
+        raise TtsEvalError(
+            f"data_parallel_size={base.data_parallel_size}: lm-eval would load the model anew for every batch of "
+            "requests; use tensor_parallel_size= instead, or start one `vllm serve` a device and name them all in "
+            "base=local-completions,base_url="
+        )
+    from tts_eval.engines.tokens import decoder
+    from tts_eval.engines.vllm import VLLMEngine
+
+    return VLLMEngine(
+        base.model.llm_engine,
+        encode=base.tok_encode,
+        decode=decoder(base.tokenizer),
+        special_tokens=base.tokenizer.get_added_vocab(),
+        context=base.max_length,
+        decoding=decoding,
+        lora=base.lora_request,
     )
 
 
@@ -161,6 +207,17 @@ def token_counter(base: LM) -> Callable[[Any], int] | None:
 
 def _request(prompt: str, arguments: dict[str, Any]) -> Instance:
     return Instance("generate_until", {}, (prompt, arguments), 0, ("", 0, 1))
+
+
+def _require_safetensors(arguments: dict[str, Any]) -> None:
+    """Reads no pickle unless the user asks, by transformers' own argument: reading one can run any code."""
+    from tts_eval.verifiers.heads import only_pickled
+
+    if arguments.setdefault("use_safetensors", True) and only_pickled(str(arguments.get("pretrained", ""))):
+        raise TtsEvalError(
+            f"pretrained={arguments['pretrained']} holds its weights as a pickle, which can run any code when it is "
+            "read: save them as safetensors, or add use_safetensors=false to --model_args if you trust it"
+        )
 
 
 def _as_list(value: Any) -> list[Any]:

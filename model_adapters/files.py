@@ -18,9 +18,11 @@ from lm_eval.api.model import CacheHook
 from lm_eval.loggers.evaluation_tracker import GeneralConfigTracker
 from lm_eval.utils import sanitize_model_name
 
-from tts_eval.journal import Journal, find_journal, journal_path
+from tts_eval.journal import Journal
 from tts_eval.jsonl import Header
+from tts_eval.model_adapters.ranks import Ranks
 from tts_eval.model_adapters.records import Question
+from tts_eval.model_adapters.shards import TaskJournal
 from tts_eval.types import TtsEvalError
 
 
@@ -75,10 +77,10 @@ def _command_line() -> dict[str, Any]:
     return {**(yaml.safe_load(config) or {}), **options}
 
 
-def open_journal(
+def journal_of(
     named: str | None, folder: Path | None, task: str, identity: Mapping[str, Any], questions: Iterable[Question]
-) -> Journal | None:
-    """Opens the journal of one task: the run's own if it was interrupted, else a new one.
+) -> TaskJournal | None:
+    """Says where the candidates of one task go.
 
     Args:
         named: The argument `journal=`: a file ending in .jsonl, or a folder.
@@ -89,23 +91,34 @@ def open_journal(
 
     Returns:
         The journal, or None where no folder is known: then nothing can be resumed or selected from later.
-
-    Raises:
-        TtsEvalError: If the named file belongs to another run, was made with other prompts, or can't be written.
     """
-    now = datetime.now()
     limits = {(question.problem.stop, question.problem.max_tokens) for question in questions}
     run = {**identity, "task": task, "limits": sorted(limits), "prompting": prompting()}
-    header = Header({**run, **provenance(now)})
     place = Path(named).expanduser() if named else folder
     if place is None:
         log.warning("tts-eval: no journal is kept; give --output_path (or journal=) to keep all candidates and resume")
         return None
-    path = place if place.suffix == ".jsonl" else _path_in(place, task, header, now)
-    journal = Journal.open(path, header)
+    return TaskJournal(place, task, Header({**run, **provenance(datetime.now())}))
+
+
+def open_journal(of_task: TaskJournal, ranks: Ranks, questions: Iterable[Question]) -> Journal:
+    """Opens the journal of one task: the run's own if it was interrupted, else a new one.
+
+    Args:
+        of_task: Where it is.
+        ranks: The processes of this run.
+        questions: The task's questions.
+
+    Returns:
+        What this rank writes, with all that is done already.
+
+    Raises:
+        TtsEvalError: If the named file belongs to another run, was made with other prompts, or can't be written.
+    """
+    journal = of_task.open(ranks)
     _require_same_prompts(journal, questions)
-    if journal.records:
-        log.warning("tts-eval: %d problems of %s are in %s already", len(journal.records), task, path)
+    if journal.records and ranks.rank == 0:
+        log.warning("tts-eval: %d problems of %s are in %s already", len(journal.records), of_task.task, journal.path)
     return journal
 
 
@@ -133,12 +146,6 @@ def claim_cache(cache_hook: CacheHook, identity: Mapping[str, Any]) -> None:
             f"the --use_cache file {cache.filename} holds the answers of {whose}: name another file, or delete it"
         )
     cache[_CACHE_KEY] = mine
-
-
-def _path_in(folder: Path, task: str, header: Header, now: datetime) -> Path:
-    shard = header.run.get("shard")
-    label = f"{task}_shard{shard.split()[0]}" if shard else task
-    return find_journal(folder, label, header) or journal_path(folder, label, now)
 
 
 def _require_same_prompts(journal: Journal, questions: Iterable[Question]) -> None:

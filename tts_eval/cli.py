@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tts_eval import __version__
-from tts_eval.plugin import error_line
+from tts_eval.plugin import error_line, leave_at_next_interrupt
 
 
 class Command(NamedTuple):
@@ -44,7 +44,7 @@ COMMANDS = {
     "verify": Command("judge a verifier on labelled steps", "tts_eval.commands.verify"),
     "exchange": Command("the budget at which small and larger model cost the same", "tts_eval.commands.exchange"),
     "models": Command("list the models that ship with us, or print the path of one", "tts_eval.commands.models"),
-    "doctor": Command("check that tasks load, render and grade their own gold answers", "tts_eval.commands.doctor"),
+    "doctor": Command("check this installation, or that tasks load and grade themselves", "tts_eval.commands.doctor"),
     "enable": Command("let the plain lm_eval command find our models and tasks", "tts_eval.commands.enable"),
     "disable": Command("undo enable", "tts_eval.commands.enable"),
 }
@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; those of the process by default.
 
     Returns:
-        The exit status: 0, 1 after an error that the user can mend, 2 for a command line that makes no sense.
+        The exit status: 0, 1 after an error that the user can mend, 2 for a command line that makes no sense, 130 after
+        Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
@@ -68,12 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _unknown(name)
     try:
         return _call(name, arguments)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if interrupted:
+            leave_at_next_interrupt()
         line = error_line(error)
         if line is None:
             raise
         print(line, file=sys.stderr)
-        return 1
+        return 130 if interrupted else 1
 
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:

@@ -103,6 +103,7 @@ class Record:
             raise TtsEvalError("strategy.name must be a string")
         if not record.candidates:
             raise TtsEvalError("candidates is empty")
+        _check_counts(record)
         for i, candidate in enumerate(record.candidates):
             if candidate.step_scores is not None and len(candidate.step_scores) != len(candidate.steps):
                 raise TtsEvalError(
@@ -110,6 +111,17 @@ class Record:
                 )
         _check_nodes(record)
         return record
+
+
+def _check_counts(record: Record) -> None:
+    """What is counted must fit the arrays that an analysis makes of it."""
+    counts: dict[str, Any] = {"budget": record.budget, **{f"usage.{k}": v for k, v in asdict(record.usage).items()}}
+    for i, candidate in enumerate(record.candidates):
+        for name in ("chain", "attempt", "tokens"):
+            counts[f"candidates[{i}].{name}"] = getattr(candidate, name)
+    for name, count in counts.items():
+        if isinstance(count, int) and not (name == "budget") <= count < 2**63:
+            raise TtsEvalError(f"{name} is out of range")
 
 
 def _check_nodes(record: Record) -> None:
@@ -160,12 +172,28 @@ def find_journal(folder: Path, task: str, header: Header) -> Path | None:
     """Returns the newest journal in `folder` that this run may resume, or None; all others are skipped."""
     # The names end in ISO timestamps, so the last name is the newest of a task.
     for path in sorted(folder.glob(f"candidates_{task}_*.jsonl"), reverse=True):
-        with path.open("rb") as file:
-            first = cut_torn_tail(file.readline())
-        try:
-            found, _ = Journal.parse(first, path)
-        except TtsEvalError:
-            continue
-        if found is not None and found.fingerprint == header.fingerprint:
+        found = _same_run(path, header)
+        if found is not None and found.run.get("shard") == header.run.get("shard"):
             return path
     return None
+
+
+def find_shards(folder: Path, task: str, header: Header) -> list[Path]:
+    """Returns the files in `folder` that single ranks of this run wrote, however many ranks there were."""
+    found = []
+    for path in sorted(folder.glob(f"candidates_{task}_rank*.jsonl")):
+        of_rank = _same_run(path, header)
+        if of_rank is not None and "shard" in of_rank.run:
+            found.append(path)
+    return found
+
+
+def _same_run(path: Path, header: Header) -> Header | None:
+    """The header of a journal; None if it is of another run, or malformed."""
+    with path.open("rb") as file:
+        first = cut_torn_tail(file.readline())
+    try:
+        found, _ = Journal.parse(first, path)
+    except TtsEvalError:
+        return None
+    return found if found is not None and found.fingerprint == header.fingerprint else None

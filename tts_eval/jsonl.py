@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from tts_eval.schema import from_json
-from tts_eval.types import TtsEvalError
+from tts_eval.types import Interrupted, TtsEvalError
 
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-INFORMATIVE = ("versions", "git_hash", "started", "derived_from")
+INFORMATIVE = ("versions", "git_hash", "started", "derived_from", "shard")
 """Keys of a header's run that may differ when a run is resumed; every other key must be equal."""
 
 
@@ -37,7 +37,7 @@ class Header:
 
     Attributes:
         run: JSON values: the model, the task, the seed and whatever else decides the records; `versions`, `git_hash`,
-            `started` and `derived_from` for information.
+            `started`, `derived_from` and `shard` for information.
     """
 
     run: Mapping[str, Any]
@@ -149,9 +149,15 @@ class RecordFile(ABC, Generic[_Line]):
         """Returns itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Closes the file, which releases the lock."""
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        """Closes the file, which releases the lock.
+
+        Raises:
+            Interrupted: Instead of a bare KeyboardInterrupt: says what is kept.
+        """
         self._file.close()
+        if kind is KeyboardInterrupt:
+            raise Interrupted(f"{len(self.records)} problems are safe in {self.path}; the same command goes on there")
 
     def append(self, record: _Line) -> None:
         """Writes one problem and waits until the disk has it (0.5 ms on an SSD), so a full disk shows here.
@@ -170,8 +176,19 @@ class RecordFile(ABC, Generic[_Line]):
                 f"{self.KIND} {self.path}: problem {record.uid!r} has a NaN or infinite number; check the model's or "
                 "verifier's scores"
             ) from error
+        if b"\\ud" in line:  # half of a pair of surrogates, perhaps: what can't be read back isn't written
+            self._require_readable(line, record.uid)
         self._write(line)
         self.records[record.uid] = record
+
+    def _require_readable(self, line: bytes, uid: str) -> None:
+        try:
+            self.record_from_json(json.loads(line))
+        except TtsEvalError as error:
+            raise TtsEvalError(
+                f"{self.KIND} {self.path}: problem {uid!r} can't be kept: {error}; check the model's text "
+                "and the task's data"
+            ) from error
 
     def _write(self, line: bytes) -> None:
         start = self._file.seek(0, os.SEEK_END)
@@ -180,9 +197,11 @@ class RecordFile(ABC, Generic[_Line]):
             while rest:
                 rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
-        except OSError as error:
+        except BaseException as error:
             # Half a line must not stay: a caller that goes on would append to it and make the file unreadable.
             self._file.truncate(start)
+            if not isinstance(error, OSError):
+                raise
             raise TtsEvalError(
                 f"{self.KIND} {self.path}: {error.strerror}; {len(self.records)} problems are safe; "
                 "free space and run the same command again"
@@ -202,6 +221,8 @@ class RecordFile(ABC, Generic[_Line]):
             content = path.read_bytes()
         except OSError as error:
             raise TtsEvalError(f"{cls.KIND} {path}: {error.strerror}; check the path") from error
+        except MemoryError as error:
+            raise TtsEvalError(f"{cls.KIND} {path}: larger than the memory; cut it into several") from error
         return cls.parse(cut_torn_tail(content), path)
 
     @classmethod
@@ -233,6 +254,8 @@ def cut_torn_tail(content: bytes) -> bytes:
         json.loads(content[end:])
     except ValueError:
         return content[:end]
+    except RecursionError:
+        pass  # no crash writes that: it is for `parse` to refuse
     return content
 
 
@@ -251,11 +274,22 @@ def _line(row: Mapping[str, Any]) -> bytes:
 
 def _load(line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_object)
     except ValueError as error:
         raise TtsEvalError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise TtsEvalError("nested too deeply") from error
     if not isinstance(row, dict):
         raise TtsEvalError("not a JSON object")
-    if row.get("schema") != SCHEMA:
-        raise TtsEvalError(f"schema is {row.get('schema')!r}, but this version of tts-eval reads {SCHEMA}")
+    schema = row.get("schema")
+    if schema != SCHEMA:
+        shown = "no number" if isinstance(schema, (dict, list)) else f"{schema!r:.20}"
+        raise TtsEvalError(f"schema is {shown}, but this version of tts-eval reads {SCHEMA}")
+    return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError("an object has a key twice")
     return row

@@ -7,7 +7,9 @@ found: a newer one that reads our entry points skips names that are taken, and s
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -15,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tts_eval.model_adapters.secrets import HideSecrets, without_secrets
 from tts_eval.types import TtsEvalError
 
 
@@ -66,6 +69,9 @@ def register_adapters() -> None:
     import lm_eval.models  # noqa: F401
     from lm_eval.api.registry import model_registry
 
+    evaluator = logging.getLogger("lm_eval.evaluator")
+    if not any(isinstance(one, HideSecrets) for one in evaluator.filters):
+        evaluator.addFilter(HideSecrets())
     for name, target in ADAPTERS.items():
         if name not in model_registry:
             model_registry.register(name, target=target)
@@ -116,6 +122,8 @@ def install_excepthook() -> None:
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        leave_at_next_interrupt()
     line = error_line(error)
     if line is not None:
         print(line, file=sys.stderr)
@@ -123,18 +131,25 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
         _previous_excepthook(kind, error, trace)
 
 
+def leave_at_next_interrupt() -> None:
+    """Lets a second Ctrl-C end the process at once, while the first has it clean up."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def error_line(error: BaseException) -> str | None:
-    """The one line to show for an error that the user can mend.
+    """The one line to show for an error that the user can mend, and for Ctrl-C.
 
     Args:
-        error: A `TtsEvalError`, or an exception raised `from` one (lm-eval wraps some).
+        error: A `TtsEvalError`, an exception raised `from` one (lm-eval wraps some), or a `KeyboardInterrupt`.
 
     Returns:
         The line, or None for any other error, or where `TTS_EVAL_TRACEBACK=1` asks for the traceback.
     """
+    if isinstance(error, KeyboardInterrupt) and os.environ.get("TTS_EVAL_TRACEBACK") != "1":
+        return f"tts-eval: interrupted; {str(error) or 'what was written is kept'}"
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, TtsEvalError):
         cause = cause.__cause__
     if cause is None or os.environ.get("TTS_EVAL_TRACEBACK") == "1":
         return None
-    return f"tts-eval: {' '.join(str(cause).split())}"
+    return without_secrets(f"tts-eval: {' '.join(str(cause).split())}")

@@ -19,6 +19,9 @@ from tts_eval.types import TtsEvalError
 
 SCHEMA = 1
 
+_DEEPEST = 32
+"""Levels of nesting; a policy needs five."""
+
 _HEAD = "# For each difficulty bin, the easiest first, the strategy to run; an entry serves budgets up to the next.\n"
 
 
@@ -122,6 +125,27 @@ class Policy:
         return self.strategies[fitting[-1].strategies[bin - 1]]
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes no aliases, of which a few lines can stand for more than any memory holds, and no deep nesting."""
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """See `yaml.composer.Composer`."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias (*name); write out what it stands for")
+        if self._depth > _DEEPEST:
+            raise yaml.YAMLError("it is nested too deeply")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+# PyYAML lets out whatever its constructors stumble over, such as KeyError for `!!bool x`.
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, yaml.YAMLError)
+
+
 class _Dumper(yaml.SafeDumper):
     r"""Writes a delimiter as "\n", where YAML's own choice is to break the line."""
 
@@ -141,12 +165,13 @@ def read_policy(path: Path) -> Policy:
         TtsEvalError: If it can't be read, or names what is missing or wrong in it.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        loaded = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = json.loads(json.dumps(loaded, default=str))
+    except _UNREADABLE as error:
         raise TtsEvalError(f"policy {path}: can't be read: {error}; check the path, and that it is YAML") from error
-    if not isinstance(loaded, dict) or loaded.get("schema") != SCHEMA:
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise TtsEvalError(f"policy {path}: must have schema: {SCHEMA}, as in docs/optimal.md")
-    row = {"made_from": {}, **json.loads(json.dumps(loaded, default=str))}
+    row = {"made_from": {}, **values}
     try:
         policy: Policy = from_json(Policy, row)
     except TtsEvalError as error:

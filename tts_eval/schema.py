@@ -19,7 +19,12 @@ _JSON_NAMES = {
     float: "a finite number",
     bool: "true or false",
     tuple: "a list",
+    list: "a list",
+    dict: "an object",
 }
+
+_DEEPEST = 32
+"""Levels of lists and objects in a value that may be anything: a strategy's parameters need three."""
 
 _hints = functools.cache(get_type_hints)
 
@@ -28,8 +33,8 @@ def from_json(wanted: Any, value: Any, where: str = "") -> Any:
     """Turns a JSON value into an annotated type.
 
     Args:
-        wanted: A dataclass, `str`, `int`, `float` (finite), `bool`, `tuple[T, ...]`, `Mapping`, a `Literal` of strings,
-            `T | None` or `Any`.
+        wanted: A dataclass, `str` (Unicode), `int`, `float` (finite), `bool`, `tuple[T, ...]`, `Mapping`, a `Literal`
+            of strings, `T | None` or `Any`.
         value: What `json.loads` returned.
         where: The value's place in the line, for messages.
 
@@ -39,8 +44,12 @@ def from_json(wanted: Any, value: Any, where: str = "") -> Any:
     Raises:
         TtsEvalError: Names the place where a value is missing or wrong.
     """
-    if wanted is Any or (isinstance(wanted, type) and type(value) is wanted and wanted is not float):
+    if wanted is str and type(value) is str:
+        return _unicode(value, where)
+    if wanted in (int, bool) and type(value) is wanted:
         return value
+    if wanted is Any:
+        return _any(value, where)
     if is_dataclass(wanted) and isinstance(value, dict):
         return _object(wanted, value, where)
     origin, inner = get_origin(wanted), get_args(wanted)
@@ -50,10 +59,40 @@ def from_json(wanted: Any, value: Any, where: str = "") -> Any:
         return tuple(from_json(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if wanted is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:  # no NaN is
         return float(value)
-    if (origin is Mapping and isinstance(value, dict)) or (origin is Literal and value in inner):
+    if origin is Mapping and isinstance(value, dict):
+        return _any(value, where)
+    if origin is Literal and value in inner:
         return value
     expected = " or ".join(inner) if origin is Literal else _JSON_NAMES.get(origin or wanted, "an object")
-    raise TtsEvalError(f"{where} must be {expected}, not {json.dumps(value)[:60]}")
+    raise TtsEvalError(f"{where} must be {expected}, not {_shown(value)}")
+
+
+def _unicode(text: str, where: str) -> str:
+    """Refuses what no file and no terminal can hold: half of a pair of surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TtsEvalError(f"{where} is no Unicode text: {error.reason}") from error
+    return text
+
+
+def _any(value: Any, where: str, depth: int = 0) -> Any:
+    """Checks every part of a value of no declared type."""
+    if depth > _DEEPEST:
+        raise TtsEvalError(f"{where[:60]} is nested too deeply")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _any(inner, f"{where}.{_unicode(key, where)}", depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _any(inner, where, depth + 1)
+    elif isinstance(value, (str, float)):
+        from_json(type(value), value, where)
+    return value
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)[:60] if not isinstance(value, (dict, list)) else f"{_JSON_NAMES[type(value)]}"
 
 
 def _object(cls: Any, row: Mapping[str, Any], where: str) -> Any:

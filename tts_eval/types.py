@@ -20,6 +20,10 @@ class TtsEvalError(Exception):
     """An error that the user can mend: one line that says what is wrong, where, and what to do."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with one line that says what is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What a search may know of a question: its prompt and where a solution of it ends. Never the gold answer.

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from tts_eval.jsonl import flatten
+from tts_eval.model_adapters.servers import NOT_DECISIVE
 from tts_eval.plugin import ADAPTERS
 from tts_eval.schema import from_json
 from tts_eval.types import TtsEvalError
@@ -25,9 +26,13 @@ STRATEGIES = tuple(name.removeprefix("tts-") for name in ADAPTERS if name != "tt
 
 _CELLS_OWN = ("base", "budget", "seed", "journal")  # the sweep sets them
 
-_COMMON = ("verifier", "verifier_format", "verifier_reference", "noise", "cache_gb")  # models are loaded once
+# Models are loaded once, and one server answers all cells.
+_COMMON = (
+    *("verifier", "verifier_format", "verifier_reference", "verifier_tokenizer", "noise", "cache_gb"),
+    *("deadline", "native_n", "prefill", "send_seed"),
+)
 
-_NOT_DECISIVE = ("cache_gb",)
+_NOT_DECISIVE = ("cache_gb", "deadline", *NOT_DECISIVE)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--verifier", metavar="MODEL", help="folder, hub name or one of ours; a journal has scores and needs none")
     add("--verifier_format", metavar="FORMAT", help="its family; default: what tts-eval train wrote into it")
     add("--verifier_reference", metavar="MODEL", help="the reference model of a verifier of format implicit")
+    add("--verifier_tokenizer", metavar="MODEL", help="the tokenizer of a verifier behind a server")
     add("--noise", type=float, default=0.0, metavar="SHARE", help="turn a share of the scores around; default: none")
     add(
         "--data",

@@ -1,1 +1,1 @@
-"""Policies that answer `Sample` requests: `HFEngine` on a transformers model, `TextEngine` on any other model."""
+"""Policies that answer `Sample` requests: on a transformers model, vLLM, an OpenAI-compatible server, or any other."""

@@ -48,7 +48,12 @@ class StopFinder:
 
     def cut(self, text: str) -> str:
         """`text` up to the first stop string in it."""
-        return text[: min((at for at in map(text.find, self._strings) if at >= 0), default=len(text))]
+        return cut_at(text, self._strings)
+
+
+def cut_at(text: str, strings: Sequence[str]) -> str:
+    """`text` up to the first of some strings in it."""
+    return text[: min((at for at in map(text.find, strings) if at >= 0), default=len(text))]
 
 
 def split_steps(text: str, delimiter: str) -> tuple[str, ...]:
@@ -72,3 +77,8 @@ def add_step(steps: tuple[str, ...], step: str) -> tuple[str, ...]:
     if steps and not (step.strip() and steps[-1].strip()):
         return (*steps[:-1], steps[-1] + step)
     return (*steps, step) if step else ()
+
+
+def whole_characters(text: str) -> str:
+    """A text that any file can hold: where a server cut a character in two, halves of a pair of surrogates go."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -7,17 +7,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tts_eval.engines.copies import CopyGuard, Reply
 from tts_eval.engines.sampling import keyed_int
-from tts_eval.engines.stops import split_steps
+from tts_eval.engines.stops import split_steps, whole_characters
 from tts_eval.types import Decoding, Prefix, Problem, Sample, TtsEvalError, Usage
 
 
 Generate = Callable[[list[tuple[str, dict[str, Any]]]], Sequence[str]]
 """Maps (prompt, lm-eval generation arguments) pairs to texts."""
-
-Reply = tuple[int, tuple[Prefix, ...], Usage]
-
-_PROOF = 3  # problems with nothing but equal samples that make a broken server likelier than easy problems
 
 
 class TextEngine:
@@ -49,8 +46,7 @@ class TextEngine:
         self._count_tokens = count_tokens
         self._takes_seed = takes_seed
         self._context = context
-        self._proven = constant
-        self._held: list[Reply] = []
+        self._guard = CopyGuard(decoding.temperature, constant=constant)
         self._batch = batch
         self._queue: deque[tuple[int, Problem, Sample]] = deque()
         self._written: int | None = 0 if count_tokens else None
@@ -62,15 +58,8 @@ class TextEngine:
 
     def check(self, problem: Problem) -> None:
         """See `Engine.check`; where context or tokenizer are unknown it is left to the model behind."""
-        if self._count_tokens is None or self._context is None:
-            return
-        length = self._count_tokens(problem.prompt)
-        if length + problem.max_tokens > self._context:
-            raise TtsEvalError(
-                f"the prompt of problem {problem.uid} has {length} tokens and its solution may have "
-                f"{problem.max_tokens}, but the base takes {self._context} and would cut the prompt: raise max_length= "
-                "in --model_args if the model allows it, or lower max_gen_toks in --gen_kwargs"
-            )
+        if self._count_tokens is not None and self._context is not None:
+            require_room(problem, self._count_tokens(problem.prompt), self._context)
 
     def submit(self, ticket: int, problem: Problem, request: Sample) -> None:
         """See `Engine.submit`."""
@@ -91,17 +80,18 @@ class TextEngine:
         pairs = [
             (prompt, self._arguments(problem, request, path))
             for _, problem, request in taken
-            for prompt, path in _samples(problem, request)
+            for prompt, path in places_of(problem, request)
         ]
         started = time.monotonic()
-        texts = iter(self._generate(pairs))
+        texts = map(whole_characters, self._generate(pairs))
         share = (time.monotonic() - started) / max(1, len(pairs))
         grouped = [[next(texts) for _ in range(sum(request.counts))] for *_, request in taken]
-        self._held += [
+        replies = [
             (ticket, *self._reply(problem, request, solutions, share))
             for (ticket, problem, request), solutions in zip(taken, grouped, strict=True)
         ]
-        return self._release(taken, grouped)
+        sampled = any(sum(request.counts) > 1 and self._temperature(request) > 0 for *_, request in taken)
+        return self._guard.admit(replies, grouped, sampled=sampled, waiting=bool(self._queue))
 
     def release(self, ticket: int) -> None:
         """See `Engine.release`: nothing is kept."""
@@ -122,29 +112,10 @@ class TextEngine:
             arguments["seed"] = keyed_int(self._decoding.seed, problem.uid, path, bits=32) >> 1
         return arguments
 
-    def _release(self, taken: list[tuple[int, Problem, Sample]], grouped: list[list[str]]) -> list[Reply]:
-        """Lets answers go once samples are known to differ: a pool of copies would measure nothing.
-
-        A problem may well have equal samples (a short answer, a low temperature). So they are held back until one has
-        distinct samples, and the run is refused if that many have none, or all there are.
-        """
-        self._proven = self._proven or any(len(set(texts)) > 1 for texts in grouped)
-        sampled = any(sum(request.counts) > 1 and self._temperature(request) > 0 for *_, request in taken)
-        if sampled and not self._proven:
-            if len(self._held) < _PROOF and self._queue:
-                return []
-            raise TtsEvalError(
-                f"all samples of a problem came back equal, for each of {len(self._held)} problems, at temperature "
-                f"{self._decoding.temperature:g}: the server or model ignores the temperature, or uses one seed for "
-                "all. Let it sample (and honour a request's own seed), or ask for temperature=0,budget=1"
-            )
-        released, self._held = self._held, []
-        return released
-
     def _reply(
         self, problem: Problem, request: Sample, texts: list[str], share: float
     ) -> tuple[tuple[Prefix, ...], Usage]:
-        samples = _samples(problem, request)
+        samples = places_of(problem, request)
         counts = [self._count_tokens(text) if self._count_tokens else None for text in texts]
         prefixes = tuple(
             # The interface doesn't tell why a text ended; one that fills the limit was cut by it.
@@ -166,7 +137,7 @@ class TextEngine:
         return prefixes, cost
 
 
-def _samples(problem: Problem, request: Sample) -> list[tuple[str, tuple[int, ...]]]:
+def places_of(problem: Problem, request: Sample) -> list[tuple[str, tuple[int, ...]]]:
     """For each extension that a request wants, what the model reads and the extension's path."""
     prompts = request.prompts or (problem.prompt,) * len(request.prefixes)
     return [
@@ -174,3 +145,22 @@ def _samples(problem: Problem, request: Sample) -> list[tuple[str, tuple[int, ..
         for prompt, prefix, count in zip(prompts, request.prefixes, request.counts, strict=True)
         for child in range(request.first, request.first + count)
     ]
+
+
+def require_room(problem: Problem, length: int, context: int) -> None:
+    """Refuses a problem whose prompt and longest solution don't fit.
+
+    Args:
+        problem: The problem.
+        length: Tokens of its prompt.
+        context: Most tokens of both.
+
+    Raises:
+        TtsEvalError: If they don't.
+    """
+    if length + problem.max_tokens > context:
+        raise TtsEvalError(
+            f"the prompt of problem {problem.uid} has {length} tokens and its solution may have "
+            f"{problem.max_tokens}, but the base takes {context} and would cut the prompt: raise max_length= "
+            "in --model_args if the model allows it, or lower max_gen_toks in --gen_kwargs"
+        )

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClas
 from transformers.utils import logging
 
 from tts_eval.types import TtsEvalError
-from tts_eval.verifiers.heads import source
+from tts_eval.verifiers.heads import only_pickled, source
 
 
 class Backbone(NamedTuple):
@@ -115,7 +115,14 @@ def _tokenizer_and_config(name_or_path: str) -> tuple[Any, Any]:
 
 def _load(kind: Any, name_or_path: str, config: Any) -> tuple[Any, list[str]]:
     """A model, and the names of weights that it lacks."""
+    if only_pickled(name_or_path):
+        raise TtsEvalError(
+            f"--backbone {name_or_path}: its weights are a pickle, which can run any code when it is read: save them "
+            "as safetensors"
+        )
     wanted = source(name_or_path) | {"config": config, "dtype": torch.float32, "output_loading_info": True}
+    if "gguf_file" not in wanted:
+        wanted["use_safetensors"] = True
     try:
         with quiet():
             model, report = kind.from_pretrained(**wanted)

@@ -33,6 +33,7 @@ class Checkpoint:
         reference: Folder or name of the reference model, for implicit rewards.
         device: Where it goes, as transformers' `device_map`.
         dtype: Type of its weights; `auto` takes the checkpoint's.
+        safetensors: Whether weights are read from safetensors alone; a pickle can run any code when it is read.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Checkpoint:
     reference: str | None
     device: str
     dtype: str
+    safetensors: bool = True
 
 
 def source(path: str) -> dict[str, Any]:
@@ -48,6 +50,12 @@ def source(path: str) -> dict[str, Any]:
     if path.endswith(".gguf"):
         found |= {"pretrained_model_name_or_path": str(Path(path).parent), "gguf_file": Path(path).name}
     return found
+
+
+def only_pickled(path: str) -> bool:
+    """Whether a folder holds weights, but none as safetensors."""
+    folder = Path(path)
+    return any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors"))
 
 
 class Qwen2ProcessRewardModel(Qwen2PreTrainedModel):
@@ -172,8 +180,15 @@ def _load(kind: Any, checkpoint: Checkpoint, path: str | None = None) -> Any:
 
     Transformers would draw those that are missing at random, with a warning.
     """
+    place = path or checkpoint.path
+    if checkpoint.safetensors and only_pickled(place):
+        raise ValueError(
+            "its weights are a pickle, which can run any code when it is read: save them as safetensors, or add "
+            "verifier_pickle=true if you trust it"
+        )
     model, report = kind.from_pretrained(
-        **source(path or checkpoint.path),
+        **source(place),
+        **({} if place.endswith(".gguf") else {"use_safetensors": checkpoint.safetensors}),
         dtype=checkpoint.dtype,
         device_map=checkpoint.device,
         output_loading_info=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ def load_verifier(
     dtype: str = "auto",
     batch_tokens: int = 16384,
     cache_bytes: int | None = None,
+    safetensors: bool = True,
 ) -> Verifier:
     """Loads a verifier (section 2).
 
@@ -55,6 +57,7 @@ def load_verifier(
         dtype: Type of the weights; `auto` takes the checkpoint's.
         batch_tokens: Most tokens of one forward pass.
         cache_bytes: Memory for what has been read; None takes a quarter of what is free on a GPU, else 1 GiB.
+        safetensors: Whether weights are read from safetensors alone; a pickle can run any code when it is read.
 
     Raises:
         TtsEvalError: If the format is unknown, not given where it is needed, or not that of the model; if the model
@@ -68,15 +71,48 @@ def load_verifier(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         family.render(tokenizer, Problem("", "1 + 1", (), 1), ("2\n",))
-        reader = family.load(Checkpoint(name_or_path, tokenizer, reference, device, dtype))
+        reader = family.load(Checkpoint(name_or_path, tokenizer, reference, device, dtype, safetensors))
     except TtsEvalError as error:
         raise TtsEvalError(
             f"{error}, so {name_or_path} is not of format {family.name}: give verifier_format=, one of {_names()}"
         ) from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise TtsEvalError(f"can't load {name_or_path} in format {family.name}: {_first_line(error)}") from error
     read = HFVerifier(reader, tokenizer, family, batch_tokens=batch_tokens, cache_bytes=cache_bytes)
     verifier = LogitGenerativeVerifier(read) if family is VERDICT else read
+    if noise == 0:
+        return verifier
+    return NoisyVerifier(verifier, share=noise, seed=seed, label=verifier.label, span=family.span)
+
+
+def connect_verifier(
+    url: str, format: str | None, *, tokenizer: str, noise: float = 0.0, seed: int = 0, deadline: float = 1800.0
+) -> Verifier:
+    """Makes a verifier whose model a server reads.
+
+    Args:
+        url: The server's root, its `/v1` or its endpoint; several replicas with `|` between them.
+        format: As in `load_verifier`; None where the tokenizer's folder is that of a verifier from `tts-eval train`.
+        tokenizer: A folder or a name on the hub.
+        noise: Share of scores to be turned around.
+        seed: The run's seed, which decides the scores that are.
+        deadline: Seconds after which a request isn't tried again.
+
+    Raises:
+        TtsEvalError: If the format is unknown, or can't be read by a server; if the tokenizer can't be loaded, or
+            isn't one of the format.
+    """
+    from tts_eval.replicas import Replicas
+    from tts_eval.verifiers.http import HTTPVerifier, endpoints
+
+    family = _own(tokenizer) if format in (None, OWN) else _public(str(format))
+    urls = endpoints(url, family)
+    loaded = _tokenizer(tokenizer)
+    try:
+        family.render(loaded, Problem("", "1 + 1", (), 1), ("2\n",))
+    except TtsEvalError as error:
+        raise TtsEvalError(f"{error}, so verifier_tokenizer={tokenizer} is not of format {family.name}") from error
+    verifier = HTTPVerifier(Replicas(urls, headers={}, deadline=deadline), loaded, family)
     if noise == 0:
         return verifier
     return NoisyVerifier(verifier, share=noise, seed=seed, label=verifier.label, span=family.span)
