@@ -1,13 +1,30 @@
-"""`tts-eval doctor SUBJECT`: checks that what is installed here works, before a long run finds out."""
+"""`tts-eval doctor` checks that what is installed here works, before a long run finds out; `doctor tasks` the tasks."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import logging
+import os
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tabulate import tabulate
+
+from tts_eval.commands.doctor_checks import (
+    Finding,
+    check_command,
+    check_devices,
+    check_folder,
+    check_grading,
+    check_packages,
+)
+from tts_eval.commands.doctor_models import check_engines, check_search, check_verifiers
 from tts_eval.commands.tasks import add_metadata, our_tasks, tasks_of
 from tts_eval.types import TtsEvalError
 
@@ -21,8 +38,13 @@ PROMPT_LENGTH = 700
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declares one sub-command for each subject; each names the function that checks it as `args.check`."""
-    subjects = parser.add_subparsers(metavar="SUBJECT", required=True)
+    """Declares the options of the check-up, and `tasks`; each names the function that checks as `args.check`."""
+    parser.add_argument("--base_url", metavar="URL", help="also ask this server: .../[chat/]completions")
+    parser.add_argument("--model", metavar="NAME", help="the model's name on that server")
+    parser.add_argument("--folder", type=Path, default=Path("results"), help="where runs will write (default: results)")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.set_defaults(check=check_machine)
+    subjects = parser.add_subparsers(metavar="SUBJECT")
     tasks = subjects.add_parser("tasks", help="load our tasks, render a prompt, grade every gold against itself")
     tasks.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or groups to check (default: all of ours)")
     add_metadata(tasks)
@@ -30,12 +52,49 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the checks of the chosen subject.
+    """Runs the checks of the chosen subject; without one, those of the machine.
 
     Returns:
         0 if nothing failed, else 1.
     """
     return int(args.check(args))
+
+
+def check_machine(args: argparse.Namespace) -> int:
+    """Prints what was found of this machine, and the command that mends each fault.
+
+    Args:
+        args: `base_url` and `model` of a server to ask, or None; `folder`; `json`.
+
+    Returns:
+        0 if nothing is wrong, 1 otherwise; what is merely absent is not wrong.
+
+    Raises:
+        TtsEvalError: If there is a server without a model, or a model without a server.
+    """
+    if (args.base_url is None) != (args.model is None):
+        raise TtsEvalError("--base_url and --model go together: tts-eval doctor --base_url URL --model NAME")
+    found = list(_findings(args))
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in found], indent=2))
+    else:
+        rows = [[one.check, one.level, one.state, one.mend] for one in found]
+        print(tabulate(rows, ["check", "", "state", "mend"], maxcolwidths=[26, None, 64, 44], tablefmt="simple"))
+    return int(any(finding.level == "FAIL" for finding in found))
+
+
+def _findings(args: argparse.Namespace) -> Iterator[Finding]:
+    # Before what reads them is imported: nothing here needs the hub, and progress bars would tear the table.
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+    logging.getLogger("tts_eval").setLevel(logging.ERROR)
+    checks: list[Callable[[], Iterator[Finding]]] = [check_packages, check_devices, check_command, check_grading]
+    checks += [partial(check_folder, args.folder), partial(check_engines, args.base_url, args.model)]
+    for check in [*checks, check_verifiers, check_search]:
+        try:
+            yield from check()
+        except Exception as error:  # noqa: BLE001 (what is broken must not hide the rest)
+            name = getattr(check, "func", check).__name__.removeprefix("check_")
+            yield Finding(name, f"{type(error).__name__}: {error}"[:300], "tts-eval doctor --json", "FAIL")
 
 
 def check_tasks(args: argparse.Namespace) -> int:
