@@ -13,7 +13,10 @@ TREE := build/lint/tts_eval
 MICRO ?= build/micro
 WEIGHTS := tts_eval/micro/weights
 
-.PHONY: install test lint demo bench regression-update paper paper-search paper-revisions micro micro-models micro-revision clean
+VLLM_BIN := .venv-vllm/bin
+VLLM_STAMP := .venv-vllm/.installed
+
+.PHONY: install test test-vllm lint demo bench faults fuzz regression-update paper paper-search paper-revisions micro micro-models micro-revision clean
 
 install: $(STAMP)
 
@@ -25,12 +28,27 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 # Grading runs in processes of its own beside torch, so each gets its number of threads. Nothing here needs a download.
-test lint demo bench regression-update paper micro micro-revision: export OMP_NUM_THREADS = $(THREADS)
-test lint demo bench regression-update paper micro micro-revision: export TOKENIZERS_PARALLELISM = false
-test lint demo bench regression-update paper micro micro-revision: export HF_HUB_OFFLINE = 1
+test test-vllm lint demo bench faults fuzz regression-update paper micro micro-revision: export OMP_NUM_THREADS = $(THREADS)
+test test-vllm lint demo bench faults fuzz regression-update paper micro micro-revision: export TOKENIZERS_PARALLELISM = false
+test test-vllm lint demo bench faults fuzz regression-update paper micro micro-revision: export HF_HUB_OFFLINE = 1
 
+# Workers rather than threads: most of a test of the literal command is the imports of one process.
+test: export OMP_NUM_THREADS = 1
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(THREADS) --dist loadfile
+
+# vLLM on a CPU, in an environment of its own (docs/vllm.md). It binds its threads to cores unless told not to, and then
+# hardly moves beside another process.
+test-vllm: export VLLM_CPU_OMP_THREADS_BIND = nobind
+test-vllm: $(VLLM_STAMP)
+	$(VLLM_BIN)/python -m pytest --timeout 900 tests/on_vllm
+
+$(VLLM_STAMP): setup.cfg pyproject.toml constraints-vllm.txt
+	test -x $(VLLM_BIN)/python || $(PYTHON) -m venv .venv-vllm
+	$(VLLM_BIN)/pip install -q -c constraints-vllm.txt pip setuptools wheel
+	$(VLLM_BIN)/pip install -q --no-deps --no-build-isolation -r constraints-vllm.txt
+	$(VLLM_BIN)/pip install -q --no-deps --no-build-isolation tests/on_vllm/vllm_by_name -e .
+	touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check
@@ -46,6 +64,15 @@ demo: $(STAMP)
 bench: THREADS = 1
 bench: $(STAMP)
 	$(BIN)/python tests/bench/bench.py
+
+# Makes every fault of docs/faults.md happen, and writes what runs say into that page.
+faults: $(STAMP)
+	TTS_EVAL_WRITE_FAULTS=1 $(BIN)/pytest tests/faults
+
+# Tries every reader of other people's text, each for so long (docs/security.md).
+SECONDS ?= 600
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS)
 
 # Takes what the pinned sweep gives now for what `make test` expects, and shows the difference (docs/regression.md).
 regression-update: $(STAMP)
@@ -140,4 +167,4 @@ $(MICRO)/rest-em/README.md: $(MICRO)/chains.done
 		$(if $(wildcard $(@D)),--resume)
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-vllm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

