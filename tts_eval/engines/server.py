@@ -206,7 +206,8 @@ class ServerEngine:
         if count is not None and written is None:
             written = sum(count(piece.text) for piece in answer.pieces)
         prefill = None if read is None else read - answer.cached
-        reused = None if read is None else answer.cached
+        # Its count has the prompt once, and all samples share that.
+        reused = None if read is None else answer.cached + (len(answer.pieces) - 1) * read
         return Usage(prefill_tokens=prefill, decode_tokens=written, reused_tokens=reused)
 
     async def _finished(
