@@ -35,7 +35,7 @@ test test-vllm lint demo bench faults fuzz regression-update paper micro micro-r
 # Workers rather than threads: most of a test of the literal command is the imports of one process.
 test: export OMP_NUM_THREADS = 1
 test: lint
-	$(BIN)/pytest -n $(THREADS) --dist loadfile
+	$(BIN)/pytest -n $(THREADS) --dist worksteal
 
 # vLLM on a CPU, in an environment of its own (docs/vllm.md). It binds its threads to cores unless told not to, and then
 # hardly moves beside another process.

@@ -13,11 +13,12 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from tts_eval import __version__
 from tts_eval.plugin import ADAPTERS
 
+
+ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def config() -> configparser.ConfigParser:

@@ -84,8 +84,8 @@ def _any(value: Any, where: str, depth: int = 0) -> Any:
         for key, inner in value.items():
             _any(inner, f"{where}.{_unicode(key, where)}", depth + 1)
     elif isinstance(value, list):
-        for inner in value:
-            _any(inner, where, depth + 1)
+        for index, inner in enumerate(value):
+            _any(inner, f"{where}[{index}]", depth + 1)
     elif isinstance(value, (str, float)):
         from_json(type(value), value, where)
     return value

@@ -85,10 +85,10 @@ def test_options_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     def record(config: TrainingConfig) -> None:
         seen.append(config)
-        raise KeyboardInterrupt
+        raise SystemExit
 
     monkeypatch.setattr("tts_eval.training.train_verifier", record)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit):
         main(["train", "orm", "--backbone", "b", "--data", "x", "y", "--output", "o", "--step_delimiter", r"\n"])
     plain = TrainingConfig(kind="orm", backbone="b", data=(Path("x"), Path("y")), output=Path("o"), step_delimiter="\n")
     assert seen == [plain] and plain.prompt == PROMPT
