@@ -85,7 +85,7 @@ class Policy:
         if budgets != sorted(set(budgets)):
             raise TtsEvalError(f"the budgets of choices must ascend, not {budgets}")
         for name, strategy in self.strategies.items():
-            if not isinstance(strategy, Mapping) or not isinstance(strategy.get("name"), str):
+            if not isinstance(strategy, Mapping) or not (isinstance(strategy.get("name"), str) and strategy["name"]):
                 raise TtsEvalError(f"strategies.{name} must be an object with a name, which is a string")
         if self.difficulty.kind == "predicted" and len(thresholds) != self.bins - 1:
             raise TtsEvalError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +43,16 @@ class Server:
         environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
         with log.open("w") as file:
             self._process = subprocess.Popen(
-                [vllm, "serve", str(model), *options], stdout=file, stderr=file, env=environment
+                [vllm, "serve", str(model), *options],
+                stdout=file,
+                stderr=file,
+                env=environment,
+                start_new_session=True,
             )
 
     def __enter__(self) -> Server:
-        """Returns when it answers; five minutes are the most."""
-        deadline = time.monotonic() + 300
+        """Returns when it answers; ten minutes are the most."""
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 urllib.request.urlopen(f"{self.url}/health", timeout=5).close()
@@ -57,12 +63,13 @@ class Server:
         raise RuntimeError(f"vllm serve doesn't answer:\n{self._log.read_text()[-3000:]}")
 
     def __exit__(self, *_: Any) -> None:
-        """Ends it; it ends its children."""
+        """Ends it and its children, which outlive one that is ended while it starts."""
         self._process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def counters(self) -> dict[str, float]:
         """What it has counted so far, by the name of the counter without `vllm:`; kinds of the same are added up."""
