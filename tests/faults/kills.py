@@ -17,7 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runs import Zygote, arguments, journals, problems, require_equal
+from runs import Run, Zygote, arguments, journals, problems, require_equal
+
+
+SEARCHING = "Running generate_until requests"
+"""What lm-eval prints when it has loaded everything."""
+
+_A_RUN = 6
+"""Kills of one run."""
 
 
 @dataclass
@@ -28,19 +35,27 @@ class Tally:
         kills: How often it was killed,
         writing: after it had written at least one problem that time,
         torn: and with a line half written.
-        seconds: What its last part took, which got to the end.
     """
 
     kills: int = 0
     writing: int = 0
     torn: int = 0
-    seconds: float = 0.0
 
 
 def kill_until_done(
-    zygote: Zygote, given: list[str], output: Path, seconds: float, rng: random.Random, most: int = 1000
+    zygote: Zygote, given: list[str], output: Path, seconds: tuple[float, float], rng: random.Random, most: int
 ) -> Tally:
-    """Runs a command again and again, killed after up to `seconds` but `most` times, until it gets to its end.
+    """Runs a command again and again, killed at random moments but `most` times, until it gets to its end.
+
+    Half of the kills come at any moment, half while problems are searched, which is but a small part of a short run.
+
+    Args:
+        zygote: Starts the runs.
+        given: The command.
+        output: Its output folder.
+        seconds: What it takes, and its search alone.
+        rng: Draws the moments.
+        most: Then it is left alone.
 
     Raises:
         AssertionError: If a kill loses or doubles a problem.
@@ -49,13 +64,9 @@ def kill_until_done(
     while True:
         before = problems(output)
         run = zygote.start(given)
-        started = time.monotonic()
-        at = started + rng.uniform(0, seconds)
-        while run.status is None and (time.monotonic() < at or tally.kills == most):
-            time.sleep(0.005)
-        run.send(signal.SIGKILL)
+        if tally.kills < most:
+            _kill(run, seconds, rng)
         if run.wait() == 0:
-            tally.seconds = time.monotonic() - started
             return tally
         assert run.status == -signal.SIGKILL, run.err[-3000:]
         after = problems(output)  # refuses a problem that is there twice
@@ -65,19 +76,38 @@ def kill_until_done(
         tally.torn += any(not path.read_bytes().endswith(b"\n") for path in journals(output))
 
 
+def _kill(run: Run, seconds: tuple[float, float], rng: random.Random) -> None:
+    whole, search = seconds
+    started = time.monotonic()
+    if rng.random() < 0.5:
+        run.until(lambda: SEARCHING in run.err or run.status is not None)
+        whole, started = search, time.monotonic()
+    at = started + rng.uniform(0, whole)
+    while run.status is None and time.monotonic() < at:
+        time.sleep(0.02)
+    run.send(signal.SIGKILL)
+
+
+def time_of(zygote: Zygote, given: list[str]) -> tuple[float, float]:
+    """Runs a command to its end; returns what it takes, and its search alone."""
+    started = time.monotonic()
+    run = zygote.start(given)
+    run.until(lambda: SEARCHING in run.err)
+    searching = time.monotonic()
+    assert run.wait() == 0, run.err[-3000:]
+    return time.monotonic() - started, time.monotonic() - searching
+
+
 def _tallies(zygote: Zygote, folder: Path, wanted: int, rng: random.Random) -> Iterator[Tally]:
     options = {"limit": 30, "budget": 4}
-    more = ("--batch_size", "16")
-    started = time.monotonic()
-    zygote.done(arguments(folder / "whole", *more, **options))
-    seconds = time.monotonic() - started
+    more = ("--batch_size", "8")
+    seconds = time_of(zygote, arguments(folder / "whole", *more, **options))
     done = 0
     while done < wanted:
         output = folder / f"killed-{done}"
-        tally = kill_until_done(zygote, arguments(output, *more, **options), output, seconds, rng)
+        tally = kill_until_done(zygote, arguments(output, *more, **options), output, seconds, rng, most=_A_RUN)
         require_equal(output, folder / "whole")
         done += tally.kills
-        seconds = min(seconds, max(3.0, tally.seconds))  # a machine that was busy may not be any longer
         yield tally
 
 

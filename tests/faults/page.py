@@ -130,7 +130,7 @@ HEAD = """\
 # Faults
 
 What goes wrong, what you see then, and what to do. `make faults` makes each of these happen to real runs on microMATH
-and writes this page; `make test` compares it with what runs say now. What lm-eval itself prints is left out.
+and writes this page; `pytest tests/faults` compares it with what runs say now. What lm-eval itself prints is left out.
 What is promised about hostile input is in [security.md](security.md).
 """
 

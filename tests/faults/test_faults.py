@@ -7,11 +7,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from kills import kill_until_done
+from kills import kill_until_done, time_of
 from models import with_nan
 from page import FaultsPage
 from runs import Zygote, arguments, content, journals, problems, require_equal
@@ -21,11 +20,9 @@ from tts_eval.journal import read_journal
 
 def test_kills_lose_and_double_nothing(zygote: Zygote, whole: Path, tmp_path: Path) -> None:
     """A handful; `kills.py --kills 100` does many."""
-    started = time.monotonic()
-    zygote.done(arguments(tmp_path / "again"))
-    seconds = time.monotonic() - started
+    seconds = time_of(zygote, arguments(tmp_path / "again"))
     killed = tmp_path / "killed"
-    tally = kill_until_done(zygote, arguments(killed), killed, 0.8 * seconds, random.Random(4), most=3)
+    tally = kill_until_done(zygote, arguments(killed, "--batch_size", "4"), killed, seconds, random.Random(4), most=3)
     assert tally.kills > 0
     require_equal(killed, whole)
 
