@@ -23,7 +23,7 @@ from tts_eval.types import Decoding, Engine, TtsEvalError
 HF_BASES = ("hf", "hf-auto", "huggingface")
 """Bases whose model is a transformers model in this process."""
 
-SEEDED_BASES = ("vllm",)
+SEEDED_BASES = ("vllm-vlm",)
 """Bases sampled through lm-eval that take a `seed` among a request's generation arguments."""
 
 CONSTANT_BASES = ("dummy",)

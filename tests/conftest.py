@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+
+if TYPE_CHECKING:
+    from stub_server import Stub
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("tts-eval", deadline=None)
@@ -33,6 +37,15 @@ def tts_eval_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[
         return status, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture(scope="module")
+def recording_stub() -> Iterator[Stub]:
+    """A stub server that keeps what it is asked."""
+    from stub_server import Stub
+
+    with Stub(record=True) as stub:
+        yield stub
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,8 @@ def _check_counts(record: Record) -> None:
         for name in ("chain", "attempt", "tokens"):
             counts[f"candidates[{i}].{name}"] = getattr(candidate, name)
     for name, count in counts.items():
-        if isinstance(count, int) and not (name == "budget") <= count < 2**63:
+        least = 1 if name == "budget" else 0
+        if isinstance(count, int) and not least <= count < 2**63:
             raise TtsEvalError(f"{name} is out of range")
 
 

@@ -92,7 +92,7 @@ def _any(value: Any, where: str, depth: int = 0) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value)[:60] if not isinstance(value, (dict, list)) else f"{_JSON_NAMES[type(value)]}"
+    return _JSON_NAMES[type(value)] if isinstance(value, (dict, list)) else json.dumps(value)[:60]
 
 
 def _object(cls: Any, row: Mapping[str, Any], where: str) -> Any:

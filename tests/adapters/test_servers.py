@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,12 @@ from tts_eval.types import TtsEvalError
 USER = [{"role": "user", "content": "What is 1+1?"}]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Stub]:
-    with Stub(record=True) as stub:
-        yield stub
-
-
 @pytest.fixture
-def stub(server: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
+def stub(recording_stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
     """The server, as it was when it started."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    server.set(next=[], ends=0.3, style="vllm")
-    return server
+    recording_stub.set(next=[], ends=0.3, style="vllm")
+    return recording_stub
 
 
 def texts(stub: Stub, **changes: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,17 +36,12 @@ def words(text: str) -> int:
     return len(text.split())
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Stub]:
-    with Stub(record=True) as stub:
-        yield stub
-
-
 @pytest.fixture
-def stub(server: Stub) -> Stub:
+def stub(recording_stub: Stub) -> Stub:
     """The server, as it was when it started."""
-    server.set(style="vllm", usage=True, cached=False, choices=None, seeded=True, constant=False, ends=0.3, next=[])
-    return server
+    fresh = {"style": "vllm", "usage": True, "cached": False, "choices": None, "seeded": True, "constant": False}
+    recording_stub.set(**fresh, ends=0.3, next=[])
+    return recording_stub
 
 
 def engine(stub: Stub, decoding: Decoding | None = None, **changes: Any) -> ServerEngine:

@@ -155,20 +155,20 @@ def test_a_clock_that_goes_backwards(zygote: Zygote, whole: Path, page: FaultsPa
     page.tell("clock", given, resumed[resumed.index("tts-eval") :], tmp_path)
 
 
-def test_a_model_that_computes_nan(zygote: Zygote, page: FaultsPage, tmp_path: Path) -> None:
-    model = with_nan("base", tmp_path / "broken", "model.norm.weight")
-    given = arguments(tmp_path, pretrained=model)
+@pytest.mark.parametrize(
+    ("fault", "argument", "model", "weight"),
+    [
+        ("nan-policy", "pretrained", "base", "model.norm.weight"),
+        ("nan-verifier", "verifier", "prm", "score.weight"),
+    ],
+)
+def test_a_model_that_computes_nan(
+    fault: str, argument: str, model: str, weight: str, zygote: Zygote, page: FaultsPage, tmp_path: Path
+) -> None:
+    given = arguments(tmp_path, **{argument: with_nan(model, tmp_path / "broken", weight)})
     run = zygote.run(given)
     assert run.status == 1 and "no numbers" in run.line and problems(tmp_path) == 0
-    page.tell("nan-policy", given, run.line, tmp_path)
-
-
-def test_a_verifier_whose_scores_are_nan(zygote: Zygote, page: FaultsPage, tmp_path: Path) -> None:
-    verifier = with_nan("prm", tmp_path / "broken", "score.weight")
-    given = arguments(tmp_path, verifier=verifier)
-    run = zygote.run(given)
-    assert run.status == 1 and "no numbers" in run.line and problems(tmp_path) == 0
-    page.tell("nan-verifier", given, run.line, tmp_path)
+    page.tell(fault, given, run.line, tmp_path)
 
 
 MEGABYTE = 1 << 20

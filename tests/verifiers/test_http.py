@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,11 @@ from tts_eval.verifiers.formats import FORMATS, own_format
 from tts_eval.verifiers.http import endpoints, read_outputs
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Stub]:
-    with Stub(record=True) as stub:
-        yield stub
-
-
 @pytest.fixture
-def stub(server: Stub) -> Stub:
+def stub(recording_stub: Stub) -> Stub:
     """The server, as it was when it started."""
-    server.set(next=[], step_token=None)
-    return server
+    recording_stub.set(next=[], step_token=None)
+    return recording_stub
 
 
 @pytest.fixture(scope="module")

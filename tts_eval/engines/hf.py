@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from tts_eval.engines.batch import Batch, Job, Place, Row, Stem
+from tts_eval.engines.ending import extended
 from tts_eval.engines.exact import read_sequence, require_exact_rows, row_cache
 from tts_eval.engines.kept import KeptPrefixes
 from tts_eval.engines.memory import free_bytes, is_out_of_memory, keep_freed_memory, row_bytes
 from tts_eval.engines.packing import Packing
 from tts_eval.engines.sampling import draw, keyed_int, uniforms
-from tts_eval.engines.stops import Decode, StopFinder, add_step, split_steps
-from tts_eval.engines.tokens import step_ends
+from tts_eval.engines.stops import Decode, StopFinder
 from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage
 
 
@@ -274,32 +274,25 @@ class HFEngine:
 
     def _ended(self, row: Row) -> Prefix | None:
         """The finished extension, unless what the row's last token completed is no end after all."""
-        finish: Finish | None = None
+        ended: Finish | None = None
         if row.tokens[-1] in self._end_tokens:
-            finish = "eos"
+            ended = "eos"
         elif row.tokens[-1] in row.stops.end_tokens:
-            finish = "stop"
-        prefix, problem = row.stem.prefix, row.stem.job.problem
-        tokens = (*prefix.tokens, *row.tokens)
-        text = self._decode(tokens)
-        solution = self._finder(problem.stop).cut(text)
-        if finish is None and len(solution) < len(text):
-            finish = "stop"
-        length = len(row.stem.ids) + len(row.tokens)
-        if finish is None and (len(tokens) >= problem.max_tokens or length >= self._context):
-            finish = "length"
-        whole = row.stem.job.request.until == "end"
-        step = solution[len(prefix.text) :]
-        if finish is None and (whole or not step.strip()) and len(row.tokens) < row.limit:
-            return None  # a delimiter before anything else is no step
-        if whole:
-            steps = split_steps(solution, self._decoding.step_delimiter)
-            ends = step_ends(self._decode, tokens, steps)
-        else:
-            steps = add_step(prefix.steps, step)
-            ends = (*prefix.step_ends[: len(steps) - 1], len(tokens))[: len(steps)]
-        logprob = (prefix.logprob or 0.0) + row.logprob
-        return Prefix(row.places[0].path, steps, tokens, len(tokens), logprob, finish, ends)
+            ended = "stop"
+        prefix, job = row.stem.prefix, row.stem.job
+        return extended(
+            prefix,
+            row.places[0].path,
+            (*prefix.tokens, *row.tokens),
+            row.logprob,
+            problem=job.problem,
+            until=job.request.until,
+            delimiter=self._decoding.step_delimiter,
+            decode=self._decode,
+            ended=ended,
+            full=len(row.tokens) >= row.limit,
+            whole=len(row.stem.ids) + len(row.tokens) >= self._context,
+        )
 
     def _leave(self, index: int, reply: Prefix) -> None:
         """Takes a finished row out of the batch."""

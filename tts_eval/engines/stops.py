@@ -46,10 +46,6 @@ class StopFinder:
         # An earlier one, as a delimiter at the start of a step, is none that this token completes.
         return any(tail.find(string, max(0, before + 1 - len(string))) >= 0 for string in self._strings)
 
-    def cut(self, text: str) -> str:
-        """`text` up to the first stop string in it."""
-        return cut_at(text, self._strings)
-
 
 def cut_at(text: str, strings: Sequence[str]) -> str:
     """`text` up to the first of some strings in it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -17,6 +17,7 @@ from vllm import SamplingParams, TokensPrompt
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from tts_eval.engines.batch import Job
 from tts_eval.engines.ending import extended
 from tts_eval.engines.sampling import keyed_int
 from tts_eval.engines.stops import Decode
@@ -32,23 +33,10 @@ _names = count()
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
-    """A submitted request and what has come of it."""
-
-    ticket: int
-    problem: Problem
-    request: Sample
-    temperature: float
-    replies: list[Prefix | None]
-    missing: int
-    usage: Usage = field(default_factory=Usage)
-
-
-@dataclass(slots=True, eq=False)
 class _Row:
     """One extension while it grows, and where in the job's reply it goes: greedy ones of a prefix are all the same."""
 
-    job: _Job
+    job: Job
     prefix: Prefix
     ids: list[int]  # prompt and prefix
     places: range
@@ -91,7 +79,7 @@ class VLLMEngine:
         self._decoding = decoding
         self._lora = lora
         self._rows: dict[str, _Row] = {}
-        self._answered: list[_Job] = []
+        self._answered: list[Job] = []
         self._written = 0
         self._clock = 0.0  # seconds at work, each shared out among the rows that were under way
 
@@ -124,7 +112,7 @@ class VLLMEngine:
             )
         temperature = self._decoding.temperature if request.temperature is None else request.temperature
         total = sum(request.counts)
-        job = _Job(ticket, problem, request, temperature, [None] * total, missing=total)
+        job = Job(ticket, problem, request, temperature, [None] * total, missing=total)
         prompts = request.prompts or (problem.prompt,) * len(request.prefixes)
         at = 0
         for prompt, prefix, number in zip(prompts, request.prefixes, request.counts, strict=True):
@@ -158,9 +146,9 @@ class VLLMEngine:
                 if row is not None:
                     self._receive(row, output)
         answered, self._answered = self._answered, []
-        return [(job.ticket, tuple(reply for reply in job.replies if reply), job.usage) for job in answered]
+        return [(job.ticket, tuple(reply for reply in job.replies if reply), job.cost) for job in answered]
 
-    def _limit(self, job: _Job, prefix: Prefix, ids: list[int]) -> int:
+    def _limit(self, job: Job, prefix: Prefix, ids: list[int]) -> int:
         """How many tokens an extension may have."""
         left = min(job.problem.max_tokens - len(prefix.tokens), self._context - len(ids))
         return min(left, self._decoding.max_step_tokens) if job.request.until == "step" else left
@@ -239,9 +227,6 @@ class VLLMEngine:
     def _charge(self, row: _Row, cached: int, written: int) -> None:
         read = len(row.ids) + len(row.tokens)
         self._written += written
-        row.job.usage += Usage(
-            prefill_tokens=read - cached,
-            reused_tokens=cached + (len(row.places) - 1) * read,
-            decode_tokens=written,
-            seconds=self._clock - row.since,
-        )
+        row.job.usage += Usage(prefill_tokens=read - cached, reused_tokens=cached + (len(row.places) - 1) * read)
+        row.job.decoded += written
+        row.job.seconds += self._clock - row.since

@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
 from tts_eval.types import Prefix, Problem, Usage
 from tts_eval.verifiers.cache import Known, PrefixTree, common_length
-from tts_eval.verifiers.checks import finite_scores, rendered_whole
-from tts_eval.verifiers.formats import Format, Label
+from tts_eval.verifiers.family import FamilyVerifier, finite_scores, rendered_whole
+from tts_eval.verifiers.formats import Format
 from tts_eval.verifiers.reading import Reader, Row, Scratch, read_rows, reads_in_pieces
 from tts_eval.verifiers.rendering import Rendered
 
@@ -31,7 +31,7 @@ _CACHE_SHARE = 0.25  # of a GPU's free memory, once the verifier is loaded
 _CACHE_BYTES = 2**30  # elsewhere
 
 
-class HFVerifier:
+class HFVerifier(FamilyVerifier):
     """Scores with a transformers model.
 
     Scores don't depend on what else is in a call, beyond rounding.
@@ -45,38 +45,13 @@ class HFVerifier:
     """
 
     def __init__(self, reader: Reader, tokenizer: Any, family: Format, *, batch_tokens: int, cache_bytes: int | None):
+        super().__init__(family)
         self._reader = reader
         self._tokenizer = tokenizer
-        self._family = family
         self._batch_tokens = batch_tokens
         self._tree = PrefixTree(_room(reader.device) if cache_bytes is None else cache_bytes)
         self._keeps = reads_in_pieces(reader)
         self._scratch = Scratch()
-
-    @property
-    def kind(self) -> Literal["process", "outcome"]:
-        """See `Verifier`."""
-        return self._family.kind
-
-    @property
-    def aggregation(self) -> str:
-        """See `Verifier`."""
-        return self._family.aggregation
-
-    @property
-    def history(self) -> bool:
-        """See `Verifier`."""
-        return self._family.history
-
-    @property
-    def label(self) -> Label:
-        """What a score estimates."""
-        return self._family.label
-
-    @property
-    def span(self) -> tuple[float, float]:
-        """The lowest and the highest possible score."""
-        return self._family.span
 
     @torch.inference_mode()
     def score(self, items: Sequence[Item]) -> list[tuple[tuple[float, ...], Usage]]:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import torch
@@ -18,8 +18,8 @@ import torch
 from tts_eval.replicas import Replicas, shown, split_urls
 from tts_eval.types import Prefix, Problem, TtsEvalError, Usage
 from tts_eval.verifiers import heads
-from tts_eval.verifiers.checks import finite_scores, rendered_whole
-from tts_eval.verifiers.formats import OWN, Format, Label
+from tts_eval.verifiers.family import FamilyVerifier, finite_scores, rendered_whole
+from tts_eval.verifiers.formats import OWN, Format
 from tts_eval.verifiers.rendering import Rendered
 
 
@@ -51,7 +51,7 @@ class Outputs:
     cached: int
 
 
-class HTTPVerifier:
+class HTTPVerifier(FamilyVerifier):
     """Scores with a server.
 
     Args:
@@ -61,34 +61,9 @@ class HTTPVerifier:
     """
 
     def __init__(self, replicas: Replicas, tokenizer: Any, family: Format):
+        super().__init__(family)
         self._replicas = replicas
         self._tokenizer = tokenizer
-        self._family = family
-
-    @property
-    def kind(self) -> Literal["process", "outcome"]:
-        """See `Verifier`."""
-        return self._family.kind
-
-    @property
-    def aggregation(self) -> str:
-        """See `Verifier`."""
-        return self._family.aggregation
-
-    @property
-    def history(self) -> bool:
-        """See `Verifier`."""
-        return self._family.history
-
-    @property
-    def label(self) -> Label:
-        """What a score estimates."""
-        return self._family.label
-
-    @property
-    def span(self) -> tuple[float, float]:
-        """The lowest and the highest possible score."""
-        return self._family.span
 
     def score(self, items: Sequence[tuple[Problem, Prefix]]) -> list[tuple[tuple[float, ...], Usage]]:
         """See `Verifier.score`; equal solutions are read once, and the first of them is charged.

@@ -1,15 +1,51 @@
-"""One score a step, or an error: what every verifier that reads tokens refuses."""
+"""What all verifiers of a family share: what they say of themselves, and one score a step, or an error."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from tts_eval.types import Prefix, Problem, TtsEvalError
-from tts_eval.verifiers.formats import Format
+from tts_eval.verifiers.formats import Format, Label
 from tts_eval.verifiers.rendering import Rendered
+
+
+class FamilyVerifier:
+    """What a verifier is, by its family.
+
+    Args:
+        family: The family.
+    """
+
+    def __init__(self, family: Format):
+        self._family = family
+
+    @property
+    def kind(self) -> Literal["process", "outcome"]:
+        """See `Verifier`."""
+        return self._family.kind
+
+    @property
+    def aggregation(self) -> str:
+        """See `Verifier`."""
+        return self._family.aggregation
+
+    @property
+    def history(self) -> bool:
+        """See `Verifier`."""
+        return self._family.history
+
+    @property
+    def label(self) -> Label:
+        """What a score estimates."""
+        return self._family.label
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The lowest and the highest possible score."""
+        return self._family.span
 
 
 def rendered_whole(family: Format, tokenizer: Any, context: int | None, problem: Problem, prefix: Prefix) -> Rendered:
