@@ -9,6 +9,7 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -74,7 +75,8 @@ def check_machine(args: argparse.Namespace) -> int:
     """
     if (args.base_url is None) != (args.model is None):
         raise TtsEvalError("--base_url and --model go together: tts-eval doctor --base_url URL --model NAME")
-    found = list(_findings(args))
+    with _quiet():
+        found = list(_findings(args))
     if args.json:
         print(json.dumps([asdict(finding) for finding in found], indent=2))
     else:
@@ -83,10 +85,20 @@ def check_machine(args: argparse.Namespace) -> int:
     return int(any(finding.level == "FAIL" for finding in found))
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No hub, which nothing here needs, and neither progress bars nor warnings, which would tear the table."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}  # before what reads them is imported
+    log = logging.getLogger("tts_eval")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 def _findings(args: argparse.Namespace) -> Iterator[Finding]:
-    # Before what reads them is imported: nothing here needs the hub, and progress bars would tear the table.
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
-    logging.getLogger("tts_eval").setLevel(logging.ERROR)
     checks: list[Callable[[], Iterator[Finding]]] = [check_packages, check_devices, check_command, check_grading]
     checks += [partial(check_folder, args.folder), partial(check_engines, args.base_url, args.model)]
     for check in [*checks, check_verifiers, check_search]:
