@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -69,6 +70,14 @@ def test_pool_holds_verdicts_of_its_own_candidates(tmp_path: Path) -> None:
     first, second = found.pools
     assert (first.uid, first.level, first.classes.tolist(), first.correct.tolist()) == ("a", 3, [0, -1, 1], [1, 0, 0])
     assert (second.classes.tolist(), second.correct.tolist()) == ([0, 0, 1], [1, 1, 0])
+
+
+def test_the_order_in_which_problems_were_finished_does_not_matter(tmp_path: Path) -> None:
+    records = [record("b", "12"), record("a", "21"), record("c", "-1"), record("d", "221")]
+    orders = (write(tmp_path / f"{index}.jsonl", *rows) for index, rows in enumerate(itertools.permutations(records)))
+    (first, *others) = (load(order) for order in orders)
+    assert [pool.uid for pool in first[0].pools] == ["a", "b", "c"]
+    assert all(repr(other) == repr(first) for other in others)
 
 
 def test_sets_by_task_strategy_and_budget(tmp_path: Path) -> None:
@@ -143,8 +152,8 @@ def test_gold_from_the_samples_beside_the_journal(tmp_path: Path) -> None:
         {"doc": {"unique_id": "test/1.json"}, "target": "wrong task", "prompt_hash": "a" * 64},
     )
     (found,), notes = load_pools([tmp_path], Equality())
-    assert [pool.correct.tolist() for pool in found.pools] == [[1, 0], [0, 1], [1, 0]]
-    assert [pool.level for pool in found.pools] == [5, 3, 3]
+    assert [pool.correct.tolist() for pool in found.pools] == [[0, 1], [1, 0], [1, 0]]
+    assert [pool.level for pool in found.pools] == [3, 3, 5]
     assert notes == ["toy: 1 problems without a gold answer are left out"]
 
 

@@ -73,7 +73,7 @@ class PoolSet:
         strategy: The strategy's name; with the parameters that tell it from others of that name, if there are any.
         budget: The paper's N (section 3).
         independent: Whether the candidates are independent samples, so that k of them are a pool of budget k.
-        pools: In the journals' order.
+        pools: By uid and seed, so that what is drawn from them doesn't depend on which problem was finished first.
         parameters: The strategy as the journals have it: its `name` and everything that it was given.
         model: The policy, as the journals' headers have it; empty where they don't have one.
         verifier: The verifier, likewise; empty without one.
@@ -204,6 +204,7 @@ def _key(run: Mapping[str, Any], record: Record) -> _Key:
 
 
 def _build(records: Mapping[_Key, Mapping[tuple[str, int], _Graded]], grader: Grader) -> list[PoolSet]:
+    records = {key: dict(sorted(of_key.items())) for key, of_key in records.items()}
     everything = [one for of_key in records.values() for one in of_key.values()]
     verdicts = iter(grader.grade((one.gold.answer, c.answer) for one in everything for c in one.record.candidates))
     sets = []

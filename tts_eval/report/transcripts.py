@@ -50,7 +50,7 @@ class Example:
 def examples(
     records: Sequence[Record], golds: Mapping[str, Gold], bins: Mapping[str, int], grader: Grader
 ) -> list[Example]:
-    """The first problem of each bin, in the journal's order, that has right and wrong solutions with scores.
+    """The first problem of each bin, by uid, that has right and wrong solutions with scores.
 
     Args:
         records: A journal of independent samples.
@@ -59,7 +59,7 @@ def examples(
         grader: Judges equivalence.
     """
     found: dict[int, Example] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: (record.uid, record.seed)):
         number, gold = bins.get(record.uid), golds.get(record.uid)
         if number is None or gold is None or number in found:
             continue
