@@ -13,6 +13,7 @@ from hypothesis import settings
 
 
 if TYPE_CHECKING:
+    from forked import Zygote
     from stub_server import Stub
 
 # How long an example takes says more of the machine than of the code.
@@ -37,6 +38,15 @@ def tts_eval_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[
         return status, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """Starts the literal commands in a second rather than twenty."""
+    from forked import Zygote
+
+    with Zygote(tmp_path_factory.mktemp("zygote")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

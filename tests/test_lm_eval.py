@@ -1,52 +1,60 @@
-"""End to end: the literal `lm_eval` command on a small real model, on servers, killed, and fed with nonsense."""
+"""End to end: the `lm_eval` command on a small real model, on servers, killed, and fed with nonsense.
+
+Commands are forks here (`forked.py`); `test_micromath.py` and the adapters' tests start the script itself.
+"""
 
 from __future__ import annotations
 
 import json
 import random
 import re
-import resource
 import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Zygote
 
 from tts_eval.journal import read_journal
 
 
 ROOT = Path(__file__).parents[1]
-LM_EVAL = str(Path(sys.executable).with_name("lm_eval"))
-TTS_EVAL = str(Path(sys.executable).with_name("tts-eval"))
 DEMO = str(ROOT / "tasks/tts_demo/tts_demo.yaml")
 
 
 def command(output: Path, *more: str, task: str = DEMO, limit: int = 3, **model_args: Any) -> list[str]:
     arguments = ",".join(f"{key}={value}" for key, value in model_args.items())
     return [
-        *(LM_EVAL, "--model", "tts-best-of-n", "--model_args", arguments, "--tasks", task, "--limit", str(limit)),
+        *("lm_eval", "--model", "tts-best-of-n", "--model_args", arguments, "--tasks", task, "--limit", str(limit)),
         *("--log_samples", "--output_path", str(output), *more),
     ]
 
 
-def run(arguments: list[str], *, succeeds: bool = True, **options: Any) -> str:
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False, **options)
-    assert (done.returncode == 0) == succeeds, done.stderr[-3000:]
-    return done.stdout + done.stderr
+@pytest.fixture
+def run(zygote: Zygote) -> Callable[..., str]:
+    """Runs a command, which must succeed; returns all that it printed."""
+
+    def call(given: list[str]) -> str:
+        done = zygote.done(given)
+        return done.out + done.err
+
+    return call
 
 
-def refusal(arguments: list[str], **options: Any) -> str:
-    """The one line that says what was wrong."""
-    output = run(arguments, succeeds=False, **options)
-    assert "Traceback" not in output
-    (line,) = re.findall(r"^tts-eval: .*", output.replace("\r", "\n"), re.MULTILINE)
-    return line
+@pytest.fixture
+def refusal(zygote: Zygote) -> Callable[..., str]:
+    """Runs a command, which must fail; returns the one line that says what was wrong."""
+
+    def call(given: list[str], **limits: int) -> str:
+        done = zygote.run(given, **limits)
+        assert done.status != 0 and "Traceback" not in done.err
+        (line,) = re.findall(r"^tts-eval: .*", done.err.replace("\r", "\n"), re.MULTILINE)
+        return line
+
+    return call
 
 
 def journals(folder: Path) -> list[Path]:
@@ -58,7 +66,7 @@ def metrics(folder: Path) -> dict[str, Any]:
     return json.loads(results.read_text())["results"]
 
 
-def test_math500_on_a_real_model(smollm2: Path, shared_data: Path, tmp_path: Path) -> None:
+def test_math500_on_a_real_model(run: Callable[..., str], smollm2: Path, shared_data: Path, tmp_path: Path) -> None:
     more = ["--apply_chat_template", "--gen_kwargs", "max_gen_toks=48"]
     more += ["--metadata", f"math_file={shared_data}/math/math500_test.jsonl"]
     task = str(ROOT / "tasks/tts_math500/tts_math500.yaml")
@@ -78,7 +86,7 @@ def test_math500_on_a_real_model(smollm2: Path, shared_data: Path, tmp_path: Pat
     assert results["results"]["tts_math500"]["generations,none"] == 8
 
     table = tmp_path / "table.json"
-    run([TTS_EVAL, "select", str(tmp_path), "--format", "json", "--output", str(table)])
+    run(["tts-eval", "select", str(tmp_path), "--format", "json", "--output", str(table)])
     rows = json.loads(table.read_text())
     assert {(row["budget"], row["selection"]) for row in rows} == {
         (budget, selection) for budget in (1, 2, 4, 8) for selection in ("mean", "majority", "coverage")
@@ -89,16 +97,16 @@ def test_math500_on_a_real_model(smollm2: Path, shared_data: Path, tmp_path: Pat
     assert at_8["mean"] == pytest.approx(sum(sum(sample["candidates_correct"]) for sample in samples) / 24)
 
 
-def test_a_killed_run_goes_on_where_it_was(smollm2: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_where_it_was(
+    run: Callable[..., str], zygote: Zygote, smollm2: Path, tmp_path: Path
+) -> None:
     def arguments(output: Path) -> list[str]:
         more = ["--apply_chat_template", "--gen_kwargs", "max_gen_toks=24", "--batch_size", "4"]
         return command(output, *more, limit=8, base="hf", pretrained=smollm2, budget=4)
 
-    running = subprocess.Popen(arguments(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not any(len(read_journal(path)[1]) >= 2 for path in journals(tmp_path)):
-        assert running.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.02)
-    running.send_signal(signal.SIGKILL)
+    running = zygote.start(arguments(tmp_path / "killed"))
+    running.until(lambda: any(len(read_journal(path)[1]) >= 2 for path in journals(tmp_path)))
+    running.send(signal.SIGKILL)
     running.wait()
     (journal,) = journals(tmp_path / "killed")
     before = read_journal(journal)[1]
@@ -119,7 +127,9 @@ def test_a_killed_run_goes_on_where_it_was(smollm2: Path, tmp_path: Path) -> Non
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
 
 
-def test_replay_gives_the_results_of_the_run_without_its_model(smollm2: Path, tmp_path: Path) -> None:
+def test_replay_gives_the_results_of_the_run_without_its_model(
+    run: Callable[..., str], smollm2: Path, tmp_path: Path
+) -> None:
     more = ["--apply_chat_template", "--gen_kwargs", "max_gen_toks=24"]
     run(command(tmp_path / "run", *more, base="hf", pretrained=smollm2, budget=4, answer_fallback="last_number"))
     (journal,) = journals(tmp_path)
@@ -131,7 +141,9 @@ def test_replay_gives_the_results_of_the_run_without_its_model(smollm2: Path, tm
     assert [first[f"{name},none"] for name in names] == [second[f"{name},none"] for name in names]
 
 
-def test_a_prompt_longer_than_the_context_is_refused_before_anything_is_computed(smollm2: Path, tmp_path: Path) -> None:
+def test_a_prompt_longer_than_the_context_is_refused_before_anything_is_computed(
+    refusal: Callable[..., str], smollm2: Path, tmp_path: Path
+) -> None:
     line = refusal(command(tmp_path, base="hf", pretrained=smollm2, max_length=16, budget=2))
     assert line.startswith("tts-eval: the prompt of problem demo/") and "context is 16" in line
 
@@ -170,20 +182,24 @@ def over_server(url: str, output: Path, **more: Any) -> list[str]:
     return command(output, base="local-completions", budget=4, **local, **more)
 
 
-def test_samples_of_a_server_that_honours_seeds_differ(server: Callable[[bool], str], tmp_path: Path) -> None:
+def test_samples_of_a_server_that_honours_seeds_differ(
+    run: Callable[..., str], server: Callable[[bool], str], tmp_path: Path
+) -> None:
     run(over_server(server(True), tmp_path))
     _, records = read_journal(journals(tmp_path)[0])
     answers = [candidate.answer for record in records for candidate in record.candidates]
     assert len(records) == 3 and len(set(answers)) == 12
 
 
-def test_a_server_that_copies_its_samples_stops_the_run(server: Callable[[bool], str], tmp_path: Path) -> None:
+def test_a_server_that_copies_its_samples_stops_the_run(
+    refusal: Callable[..., str], server: Callable[[bool], str], tmp_path: Path
+) -> None:
     line = refusal(over_server(server(False), tmp_path))
     assert "all samples of a problem came back equal" in line and "seed" in line
     assert read_journal(journals(tmp_path)[0])[1] == []
 
 
-def test_the_dummy_model_runs_through_the_fallback(tmp_path: Path) -> None:
+def test_the_dummy_model_runs_through_the_fallback(run: Callable[..., str], tmp_path: Path) -> None:
     run(command(tmp_path, base="dummy", model="dummy", budget=2))
     assert metrics(tmp_path)["tts_demo"]["generations,none"] == 2
 
@@ -196,11 +212,15 @@ def test_the_dummy_model_runs_through_the_fallback(tmp_path: Path) -> None:
         ({"budget": "many"}, "budget=many should be a whole number of at least 1"),
     ],
 )
-def test_a_wrong_argument_is_one_line(tmp_path: Path, model_args: dict[str, Any], words: str) -> None:
+def test_a_wrong_argument_is_one_line(
+    refusal: Callable[..., str], tmp_path: Path, model_args: dict[str, Any], words: str
+) -> None:
     assert words in refusal(command(tmp_path, base="dummy", **model_args))
 
 
-def test_two_tasks_in_one_run_and_other_prompts_have_journals_of_their_own(shared_data: Path, tmp_path: Path) -> None:
+def test_two_tasks_in_one_run_and_other_prompts_have_journals_of_their_own(
+    run: Callable[..., str], shared_data: Path, tmp_path: Path
+) -> None:
     tasks = f"{DEMO},{ROOT}/tasks/tts_gsm8k/tts_gsm8k.yaml"
     more = ["--metadata", f"gsm8k_file={shared_data}/gsm8k/test.jsonl"]
     for shots in ([], ["--num_fewshot", "2"], []):
@@ -209,23 +229,23 @@ def test_two_tasks_in_one_run_and_other_prompts_have_journals_of_their_own(share
     assert held == [("candidates_tts_demo", 3)] * 2 + [("candidates_tts_gsm8k", 3)] * 2
 
 
-def test_a_server_that_is_down_is_one_line(tmp_path: Path) -> None:
+def test_a_server_that_is_down_is_one_line(refusal: Callable[..., str], tmp_path: Path) -> None:
     line = refusal(over_server("http://127.0.0.1:9/v1/completions", tmp_path, max_retries=1))
     assert "no answer after 1 tries" in line and "http://127.0.0.1:9/v1/completions" in line
 
 
-def test_an_unreadable_gguf_is_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_gguf_is_one_line(refusal: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF" + bytes(64))
     assert refusal(command(tmp_path, pretrained=path, budget=2)).startswith("tts-eval: the base model hf can't be made")
 
 
-def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_model_is_one_line(refusal: Callable[..., str], tmp_path: Path) -> None:
     line = refusal(command(tmp_path, base="hf", pretrained=tmp_path / "absent", budget=2))
     assert line.startswith("tts-eval: the base model hf can't be made") and "absent" in line
 
 
-def test_a_broken_line_of_a_task_file_is_named(tmp_path: Path) -> None:
+def test_a_broken_line_of_a_task_file_is_named(refusal: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "problems.jsonl"
     good = {
         "problem": "1+1",
@@ -241,13 +261,11 @@ def test_a_broken_line_of_a_task_file_is_named(tmp_path: Path) -> None:
     assert f"{path}:2" in line and "JSON" in line
 
 
-def test_a_full_disk_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    arguments = command(tmp_path, limit=12, base="dummy", model="dummy", budget=2)
-
-    def small_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-
-    line = refusal(arguments, preexec_fn=small_disk)
+def test_a_full_disk_keeps_what_is_done_and_the_same_command_goes_on(
+    run: Callable[..., str], refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    arguments = command(tmp_path, limit=12, base="dummy", model="dummy", budget=64)
+    line = refusal(arguments, file_bytes=40_000)  # more than it prints, less than its journal
     safe = len(read_journal(journals(tmp_path)[0])[1])
     assert 0 < safe < 12
     assert f"{safe} problems are safe" in line and "run the same command again" in line
@@ -255,14 +273,18 @@ def test_a_full_disk_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: P
     assert len(read_journal(journals(tmp_path)[0])[1]) == 12
 
 
-def test_the_cache_of_another_strategy_is_refused(tmp_path: Path) -> None:
+def test_the_cache_of_another_strategy_is_refused(
+    run: Callable[..., str], refusal: Callable[..., str], tmp_path: Path
+) -> None:
     cache = ["--use_cache", str(tmp_path / "cache")]
     run(command(tmp_path / "a", *cache, base="dummy", model="dummy", budget=2))
     line = refusal(command(tmp_path / "b", *cache, base="dummy", model="dummy", budget=4))
     assert "--use_cache" in line and "name another file" in line
 
 
-def test_the_journal_of_another_strategy_is_refused(tmp_path: Path) -> None:
+def test_the_journal_of_another_strategy_is_refused(
+    run: Callable[..., str], refusal: Callable[..., str], tmp_path: Path
+) -> None:
     run(command(tmp_path, base="dummy", model="dummy", budget=2))
     (journal,) = journals(tmp_path)
     line = refusal(command(tmp_path, base="dummy", model="dummy", budget=4, journal=journal))

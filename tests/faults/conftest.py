@@ -1,4 +1,4 @@
-"""One zygote for all tests here, and the page that they fill."""
+"""A zygote for all tests here, and the page that they fill."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked import Zygote
 from page import FaultsPage
-from runs import Zygote, arguments
+from runs import arguments, clock
 
 
 @pytest.fixture(scope="session")
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    with Zygote(tmp_path_factory.mktemp("zygote")) as started:
+    """As everywhere, with a clock that can be turned back."""
+    folder = tmp_path_factory.mktemp("zygote")
+    with Zygote(folder, clock(folder)) as started:
         yield started
 
 

@@ -17,7 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runs import Run, Zygote, arguments, journals, problems, require_equal
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from forked import Run, Zygote
+from runs import arguments, journals, problems, require_equal
 
 
 SEARCHING = "Running generate_until requests"

@@ -160,11 +160,11 @@ class FaultsPage:
     def __init__(self) -> None:
         self._sections: dict[str, str] = {}
 
-    def tell(self, name: str, arguments: list[str], seen: str, folder: Path) -> None:
+    def tell(self, name: str, command: list[str], seen: str, folder: Path) -> None:
         """Takes what a user sees of a fault: the command, and the telling lines of its output."""
-        given = " ".join(f"'{word}'" if set(word) & set(" {}$|") else word for word in arguments)
+        given = " ".join(f"'{word}'" if set(word) & set(" {}$|") else word for word in command)
         given = given.replace(" --metadata micromath_train=20", "")
-        text = section(name, plain(f"tts-eval {given}", folder), plain(seen, folder))
+        text = section(name, plain(given, folder), plain(seen, folder))
         self._sections[name] = text
         if WRITE not in os.environ:
             assert masked(text) in masked(PAGE.read_text()), f"docs/faults.md says otherwise: run `make faults`\n{text}"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import Run, Zygote
 from models import as_pickle, copy, with_code
 from page import FaultsPage
-from runs import Run, Zygote, arguments, problems, require_equal, served
+from runs import arguments, problems, require_equal, served
 from stub_server import Stub
 
 

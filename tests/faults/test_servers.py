@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from forked import Run, Zygote
 from page import FaultsPage
-from runs import Run, Zygote, problems, require_equal, served
+from runs import problems, require_equal, served
 from stub_server import Stub
 
 
@@ -46,9 +47,7 @@ def test_a_server_that_comes_back(zygote: Zygote, whole: Path, stub: Stub, tmp_p
     require_equal(tmp_path, whole)
 
 
-def test_a_server_that_stays_away(
-    zygote: Zygote, whole: Path, stub: Stub, page: FaultsPage, tmp_path: Path
-) -> None:
+def test_a_server_that_stays_away(zygote: Zygote, whole: Path, stub: Stub, page: FaultsPage, tmp_path: Path) -> None:
     given = served(tmp_path, stub.completions, max_retries=3)
     run = zygote.start(given)
     run.until(lambda: problems(tmp_path) >= 1)

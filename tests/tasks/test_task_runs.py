@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from forked import Run, Zygote
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
@@ -175,15 +175,16 @@ def test_group_lists_the_subjects() -> None:
     assert {entry["metric"] for entry in group["aggregate_metric_list"]} == METRICS
 
 
-def lm_eval(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lm_eval", "--model", "dummy", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+@pytest.fixture
+def lm_eval(zygote: Zygote) -> Callable[..., Run]:
+    """Runs `lm_eval --model dummy ARGUMENTS...`."""
+    return lambda *arguments: zygote.run(["lm_eval", "--model", "dummy", *arguments])
 
 
 @pytest.mark.parametrize("path", ["tts_demo/tts_demo.yaml", "tts_demo"])
-def test_command_with_the_demo_by_path(path: str, tmp_path: Path) -> None:
+def test_command_with_the_demo_by_path(lm_eval: Callable[..., Run], path: str, tmp_path: Path) -> None:
     done = lm_eval("--tasks", TASKS / path, "--log_samples", "--output_path", tmp_path, "--limit", "3")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     (samples,) = tmp_path.rglob("samples_tts_demo_*.jsonl")
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
     assert [row["doc"]["unique_id"] for row in rows] == ["demo/prealgebra/1", "demo/prealgebra/2", "demo/prealgebra/3"]
@@ -192,23 +193,22 @@ def test_command_with_the_demo_by_path(path: str, tmp_path: Path) -> None:
     assert json.loads(results.read_text(encoding="utf-8"))["results"]["tts_demo"]["generations,none"] == 1
 
 
-def test_command_with_a_folder_of_subjects(math_file: Path) -> None:
+def test_command_with_a_folder_of_subjects(lm_eval: Callable[..., Run], math_file: Path) -> None:
     done = lm_eval("--tasks", TASKS / "tts_math", "--metadata", f"math_file={math_file}")
-    assert done.returncode == 0, done.stderr
-    assert all(f"tts_math_{key}" in done.stdout for key in SUBJECTS)
+    assert done.status == 0, done.err
+    assert all(f"tts_math_{key}" in done.out for key in SUBJECTS)
 
 
-def test_command_with_math500(shared_data: Path) -> None:
+def test_command_with_math500(lm_eval: Callable[..., Run], shared_data: Path) -> None:
     file = shared_data / "math" / "math500_test.jsonl"
     done = lm_eval("--tasks", TASKS / "tts_math500", "--metadata", f"math_file={file}", "--limit", "5")
-    assert done.returncode == 0, done.stderr
-    assert "tts_math500" in done.stdout
+    assert done.status == 0, done.err
+    assert "tts_math500" in done.out
 
 
-def test_command_shows_a_broken_line_as_one_line(math_file: Path) -> None:
+def test_command_shows_a_broken_line_as_one_line(lm_eval: Callable[..., Run], math_file: Path) -> None:
     with math_file.open("a", encoding="utf-8") as file:
         file.write('{"problem": "torn\n')
     done = lm_eval("--tasks", TASKS / "tts_math500", "--metadata", f"math_file={math_file}")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"tts-eval: {math_file}:9: not JSON")
+    assert done.status == 1
+    assert done.line.startswith(f"tts-eval: {math_file}:9: not JSON")

@@ -1,7 +1,7 @@
-"""The process that starts runs: it imports everything once, and each run is a fork of it.
+"""The process that starts commands: it imports everything once, and each command is a fork of it.
 
-A run is then a real process with its own memory, limits and signals, and starts in a second instead of twenty.
-`runs.py` is the other end: one JSON order a line on stdin, one JSON reply a line on stdout.
+A command is then a real process with its own memory, limits and signals, and starts in a second instead of twenty.
+`forked.py` is the other end: one JSON order a line on stdin, one JSON reply a line on stdout.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 
@@ -66,20 +67,25 @@ def _list_tasks_once() -> None:
     TaskManager()
 
 
-def become(order: dict[str, Any]) -> int:
-    """Turns this fork into `tts-eval ARGUMENTS`."""
+def become(order: dict[str, Any]) -> int | None:
+    """Turns this fork into the command, as its script in the environment's `bin` would."""
     os.setsid()
     for descriptor, name in ((0, os.devnull), (1, order["stdout"]), (2, order["stderr"])):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), descriptor)
+    os.environ.clear()
     os.environ.update(order["env"])
+    os.chdir(order["cwd"])
     if "file_bytes" in order:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"],) * 2)
     if "clock_jumps" in order:
         threading.Thread(target=_turn_back, args=(order["clock_jumps"],), daemon=True).start()
+    from lm_eval.__main__ import cli_evaluate
+
     from tts_eval.cli import main
 
-    sys.argv = ["tts-eval", *order["arguments"]]
-    return main()
+    sys.argv = order["command"]
+    scripts: dict[str, Callable[[], int | None]] = {"lm_eval": cli_evaluate, "tts-eval": main}
+    return scripts[sys.argv[0]]()
 
 
 def _turn_back(seconds: float) -> None:
