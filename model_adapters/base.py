@@ -33,7 +33,7 @@ from tts_eval.model_adapters.ranks import join_ranks
 from tts_eval.model_adapters.records import Question, answer_of, question_of, questions_of, record_of
 from tts_eval.model_adapters.servers import DEADLINE, NOT_DECISIVE
 from tts_eval.model_adapters.shards import TaskJournal
-from tts_eval.model_adapters.verifiers import build_verifier, cache_bytes, verifier_identity
+from tts_eval.model_adapters.verifiers import build_verifier, cache_bytes, verifier_identity, vllm_options
 from tts_eval.scheduler import Scheduler
 from tts_eval.selection import AGGREGATIONS, SELECTIONS
 from tts_eval.transcripts import Transcript
@@ -68,6 +68,7 @@ class SearchLM(LM):
         "verifier_reference": Argument(text, None),
         "verifier_tokenizer": Argument(text, None),
         "verifier_pickle": Argument(flag, False),
+        "verifier_engine": Argument(one_of("hf", "vllm"), "hf"),
         "noise": Argument(number(0, 1), 0.0),
         "aggregation": Argument(one_of(*AGGREGATIONS), None),
         "selection": Argument(one_of(*SELECTIONS), None),
@@ -107,11 +108,13 @@ class SearchLM(LM):
         self._model_args = dict(model_args)
         self._base_name = str(model_args.get("base", self.ARGUMENTS["base"].default))
         known = parameters_of(base_class(self._base_name))
-        self.arguments, self._base_arguments = split_arguments(model_args, self.ARGUMENTS, known)
+        of_verifier = vllm_options(model_args, self.ARGUMENTS)
+        others = {name: value for name, value in model_args.items() if name not in of_verifier}
+        self.arguments, self._base_arguments = split_arguments(others, self.ARGUMENTS, known)
         if like is None:
             self._base = build_base(self._base_name, self._base_arguments, additional)
             self._ranks = join_ranks(self._base_name, self._base, self._base_arguments)
-            self._verifier = build_verifier(self.arguments)
+            self._verifier = build_verifier(self.arguments, of_verifier)
         else:
             self._base, self._verifier, self._ranks = like._base, like._verifier, like._ranks
         self._choose_selection()

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tts_eval.micro.members import resolve
+from tts_eval.model_adapters.secrets import refuse_secrets
 from tts_eval.model_adapters.servers import DEADLINE
 from tts_eval.types import TtsEvalError, Verifier
 
 
 _OPTIONS = ("verifier_format", "verifier_reference", "verifier_tokenizer", "noise")
 _ADDRESSES = ("http://", "https://")
+_PREFIX = "verifier_"
 
 
-def build_verifier(arguments: Mapping[str, Any]) -> Verifier | None:
+def vllm_options(given: Mapping[str, Any], ours: Container[str]) -> dict[str, Any]:
+    """What says how vLLM runs a verifier: `verifier_dtype=` and the like, each named as an option of vLLM's.
+
+    Args:
+        given: Everything of `--model_args`.
+        ours: The names of our own arguments.
+
+    Raises:
+        TtsEvalError: If one holds a secret.
+    """
+    if given.get("verifier_engine") != "vllm":
+        return {}
+    options = {name: value for name, value in given.items() if name.startswith(_PREFIX) and name not in ours}
+    refuse_secrets(options)
+    return options
+
+
+def build_verifier(
+    arguments: Mapping[str, Any], options_of_vllm: Mapping[str, Any] = MappingProxyType({})
+) -> Verifier | None:
     """Loads the verifier that the arguments name, or None if they name none.
+
+    Args:
+        arguments: Ours.
+        options_of_vllm: How vLLM runs it, if it does.
 
     Raises:
         TtsEvalError: If it can't be loaded, or options of a verifier come without one.
     """
+    in_vllm = arguments.get("verifier_engine") == "vllm"
     options = _given(arguments)
     if arguments["verifier"] is None:
-        if options:
-            raise TtsEvalError(f"{next(iter(options))}= says how a verifier is used, but there is none: add verifier=")
+        if options or in_vllm:
+            name = next(iter(options), "verifier_engine")
+            raise TtsEvalError(f"{name}= says how a verifier is used, but there is none: add verifier=")
         return None
     if str(arguments["verifier"]).startswith(_ADDRESSES):
+        if in_vllm:
+            raise TtsEvalError("verifier_engine= is for a verifier that is loaded here, not behind a server: drop it")
         return _served(arguments, options)
     if "verifier_tokenizer" in options:
         raise TtsEvalError("verifier_tokenizer= is for a verifier behind a server, verifier=http://...: drop it")
+    if in_vllm:
+        return _in_vllm(arguments, options_of_vllm)
     from tts_eval.verifiers import load_verifier
 
     reference = arguments["verifier_reference"]
@@ -61,6 +93,22 @@ def _served(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Verifie
         noise=arguments["noise"],
         seed=arguments["seed"],
         deadline=arguments.get("deadline", DEADLINE),
+    )
+
+
+def _in_vllm(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Verifier:
+    """A verifier that vLLM reads here."""
+    if arguments["verifier_reference"] is not None:
+        raise TtsEvalError("verifier_reference= is for a format that vLLM can't read: drop verifier_engine=vllm")
+    from tts_eval.verifiers.loading import vllm_verifier
+
+    return vllm_verifier(
+        resolve(arguments["verifier"]),
+        arguments["verifier_format"],
+        options={name.removeprefix(_PREFIX): value for name, value in options.items()},
+        noise=arguments["noise"],
+        seed=arguments["seed"],
+        safetensors=not arguments["verifier_pickle"],
     )
 
 

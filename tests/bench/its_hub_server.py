@@ -69,7 +69,7 @@ FIELDS = ("prompt", "cached", "written", "requests")
 
 def main() -> None:
     """Starts the server and lets the contenders take turns."""
-    peer = environment("its_hub")
+    peer = environment("its_hub_server")
     if peer is None or not VLLM.exists():
         sys.exit("this needs its_hub (see above) and vLLM: run `make test-vllm` once")
     with tempfile.TemporaryDirectory() as scratch:

@@ -32,6 +32,8 @@ def base(smollm2: Path) -> Iterator[Any]:
     from tts_eval.model_adapters.engines import build_base
 
     options = {"dtype": "float32", "enforce_eager": True, "max_model_len": CONTEXT, "disable_log_stats": False}
+    # So few tokens a step that prompts have to wait, and would be read in pieces if they might.
+    options |= {"enable_chunked_prefill": False, "max_num_batched_tokens": CONTEXT}
     base = build_base("vllm", {"pretrained": str(smollm2), **options}, {})
     yield base
     base.model.llm_engine.engine_core.shutdown()

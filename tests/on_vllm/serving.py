@@ -38,6 +38,8 @@ class Server:
         self._log = log
         options = ["--dtype", "float32", "--enforce-eager", "--max-model-len", str(CONTEXT), "--port", str(port)]
         options += ["--served-model-name", NAME, "--enable-prompt-tokens-details"]
+        # On a CPU a seeded request whose prompt is read in pieces ends it.
+        options += ["--no-enable-chunked-prefill"]
         # As the model gives them: by default a server samples as the model's generation_config.json recommends.
         options += ["--generation-config", "vllm"]
         environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from serving import CONTEXT, NAME, Server
+from transformers import LlamaForTokenClassification
+from wide_toys import WIDE, llama, saved
 
 from tts_eval.journal import Record, read_journal
 from tts_eval.types import Usage
@@ -78,18 +80,28 @@ def closed(step: str, stepwise: bool) -> bool:
     return step.endswith("\n\n") or (stepwise and len(step) >= STEP)
 
 
-def in_process(model: Path, *more: str) -> str:
-    options = ("dtype=float32", "enforce_eager=True", f"max_model_len={CONTEXT}", *more)
+def in_process(model: Path) -> str:
+    options = ("dtype=float32", "enforce_eager=True", "enable_chunked_prefill=False", f"max_model_len={CONTEXT}")
     return ",".join((f"base=vllm,pretrained={model}", *options))
+
+
+@pytest.fixture
+def verifiers(smollm2: Path, tmp_path: Path) -> dict[str, str]:
+    """A strategy's verifier: microMATH's, at home elsewhere but cheap; a language model; one that vLLM reads too."""
+    folder = tmp_path / "random"
+    saved(folder, LlamaForTokenClassification, llama(num_labels=2, **WIDE, max_position_embeddings=4096))
+    options = "verifier_dtype=float32,verifier_enforce_eager=True"
+    return {
+        "tts-best-of-n": "micromath/prm",
+        "tts-beam": f"{smollm2},verifier_format=generative",
+        "tts-lookahead": f"{folder},verifier_format=trl,verifier_engine=vllm,{options}",
+    }
 
 
 @pytest.mark.timeout(700)
 @pytest.mark.parametrize("model", STRATEGIES)
-def test_in_process(model: str, smollm2: Path, tmp_path: Path) -> None:
-    # Once a language model as a verifier, beside the policy; else microMATH's, at home elsewhere but cheap.
-    judged = model == "tts-beam"
-    verifier = f"{smollm2},verifier_format=generative" if judged else "micromath/prm"
-    run = lm_eval(model, in_process(smollm2), tmp_path, verifier)
+def test_in_process(model: str, verifiers: dict[str, str], smollm2: Path, tmp_path: Path) -> None:
+    run = lm_eval(model, in_process(smollm2), tmp_path / "out", verifiers[model])
     check(run, stepwise=model != "tts-best-of-n")
     usage = run.usage
     assert usage.generations == PROBLEMS * BUDGET * (2 if model == "tts-lookahead" else 1)

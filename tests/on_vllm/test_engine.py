@@ -171,11 +171,20 @@ def test_a_problem_alone_and_among_others(engine: Engine) -> None:
     assert texts[0] == texts[1]
 
 
+def test_many_long_prompts_at_once(engine: Engine) -> None:
+    many = [problem(f"{index} {'and some more ' * 100}", max_tokens=4) for index in range(8)]
+    found = run(engine, [(one, best_of_n(4, scored=False)) for one in many])
+    assert [len(outcome.finals) for outcome, _ in found.values()] == [4] * len(many)
+
+
 def test_what_is_refused(engine: Engine, base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TtsEvalError, match=r"tokens and its solution may have 1020, but the base takes 1024"):
         engine.check(problem(QUESTIONS[0], max_tokens=1020))
     with pytest.raises(TtsEvalError, match="it takes at least one"):
         engine.submit(1, problem(QUESTIONS[0]), Sample((Prefix(),), 1, "end", prompts=("word " * 2000,)))
+    monkeypatch.setattr(base.model.llm_engine.vllm_config.scheduler_config, "enable_chunked_prefill", True)
+    with pytest.raises(TtsEvalError, match="give enable_chunked_prefill=False"):
+        build_engine("vllm", base, DECODING, None)
     monkeypatch.setattr(base, "data_parallel_size", 2)
     with pytest.raises(TtsEvalError, match=r"data_parallel_size=2: .* use tensor_parallel_size= instead"):
         build_engine("vllm", base, DECODING, None)

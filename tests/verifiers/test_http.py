@@ -59,7 +59,7 @@ def test_step_pooling_gives_the_steps_alone(stub: Stub, folder: Path) -> None:
     ((scores, _),) = connect(f"{stub.url}/pooling", "qwen-prm", folder).score([(PROBLEM, prefix(*STEPS))])
     assert scores == pytest.approx(expected("qwen-prm", *STEPS))
     stub.set(step_token=tokenizer().convert_tokens_to_ids("<|im_start|>"))
-    with pytest.raises(TtsEvalError, match=r"p: the verifier's server gives 3 outputs for \d+ tokens with 2 read"):
+    with pytest.raises(TtsEvalError, match=r"p: the verifier's engine gives 3 outputs for \d+ tokens with 2 read"):
         connect(stub.url, "qwen-prm", folder).score([(PROBLEM, prefix(*STEPS[:2]))])
 
 
@@ -108,6 +108,7 @@ def test_ours_without_likelihood_is_read_from_the_tokenizers_folder(stub: Stub, 
         ({"verifier": "http://h/score"}, r"verifier=http://h/score: format trl is read at /pooling, not there"),
         ({"verifier": "http://"}, r"verifier=http:// is no address of a server"),
         ({"verifier": "micromath/prm"}, r"verifier_tokenizer= is for a verifier behind a server"),
+        ({"verifier_engine": "vllm"}, r"verifier_engine= is for a verifier that is loaded here, not behind a server"),
         ({"verifier": None}, r"verifier_format= says how a verifier is used, but there is none"),
     ],
 )

@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 from vllm import SamplingParams, TokensPrompt
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -58,6 +59,9 @@ class VLLMEngine:
         context: Longest sequence, in tokens, that the model takes.
         decoding: Temperature, seed, step delimiter and step length of the run.
         lora: vLLM's request for an adapter, if the model has one.
+
+    Raises:
+        TtsEvalError: If vLLM is set up in a way that it doesn't survive.
     """
 
     def __init__(
@@ -71,6 +75,11 @@ class VLLMEngine:
         decoding: Decoding,
         lora: Any = None,
     ):
+        if current_platform.is_cpu() and engine.vllm_config.scheduler_config.enable_chunked_prefill:
+            raise TtsEvalError(
+                "on a CPU vLLM dies when it reads the prompt of a seeded request in pieces: give "
+                "enable_chunked_prefill=False in --model_args"
+            )
         self._engine = engine
         self._encode = lru_cache(maxsize=_PROMPTS)(encode)
         self._decode = decode

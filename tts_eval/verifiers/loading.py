@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -16,6 +18,7 @@ from tts_eval.verifiers.generative import VERDICT, LogitGenerativeVerifier
 from tts_eval.verifiers.heads import Checkpoint, source
 from tts_eval.verifiers.hf import HFVerifier
 from tts_eval.verifiers.noise import NoisyVerifier
+from tts_eval.verifiers.served import ServedVerifier, task_of
 
 
 _PUBLIC = {**FORMATS, VERDICT.name: VERDICT}
@@ -63,7 +66,7 @@ def load_verifier(
         TtsEvalError: If the format is unknown, not given where it is needed, or not that of the model; if the model
             can't be loaded.
     """
-    family = _own(name_or_path) if format in (None, OWN) else _public(str(format))
+    family = _family(name_or_path, format)
     if (reference is not None) != (family.label == "log_ratio"):
         mend = "name the model that it was tuned from by" if reference is None else "nothing is compared here, drop"
         raise TtsEvalError(f"{name_or_path} in format {family.name}: {mend} verifier_reference=")
@@ -79,10 +82,7 @@ def load_verifier(
     except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise TtsEvalError(f"can't load {name_or_path} in format {family.name}: {_first_line(error)}") from error
     read = HFVerifier(reader, tokenizer, family, batch_tokens=batch_tokens, cache_bytes=cache_bytes)
-    verifier = LogitGenerativeVerifier(read) if family is VERDICT else read
-    if noise == 0:
-        return verifier
-    return NoisyVerifier(verifier, share=noise, seed=seed, label=verifier.label, span=family.span)
+    return _noisy(LogitGenerativeVerifier(read) if family is VERDICT else read, noise, seed)
 
 
 def connect_verifier(
@@ -105,17 +105,66 @@ def connect_verifier(
     from tts_eval.replicas import Replicas
     from tts_eval.verifiers.http import HTTPVerifier, endpoints
 
-    family = _own(tokenizer) if format in (None, OWN) else _public(str(format))
+    family = _family(tokenizer, format)
     urls = endpoints(url, family)
-    loaded = _tokenizer(tokenizer)
-    try:
-        family.render(loaded, Problem("", "1 + 1", (), 1), ("2\n",))
-    except TtsEvalError as error:
-        raise TtsEvalError(f"{error}, so verifier_tokenizer={tokenizer} is not of format {family.name}") from error
+    loaded = _tokenizer_for(family, tokenizer, "verifier_tokenizer")
     verifier = HTTPVerifier(Replicas(urls, headers={}, deadline=deadline), loaded, family)
+    return _noisy(verifier, noise, seed)
+
+
+def vllm_verifier(
+    name_or_path: str,
+    format: str | None,
+    *,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    noise: float = 0.0,
+    seed: int = 0,
+    safetensors: bool = True,
+) -> Verifier:
+    """Makes a verifier whose model vLLM reads in this process.
+
+    Args:
+        name_or_path: A folder or a name on the hub.
+        format: As in `load_verifier`.
+        options: Of vLLM's `LLM`.
+        noise: Share of scores to be turned around.
+        seed: The run's seed, which decides the scores that are.
+        safetensors: Whether weights are read from safetensors alone.
+
+    Raises:
+        TtsEvalError: If there is no vLLM here; if the format is unknown, isn't the model's, or can't be read by vLLM;
+            if the model can't be loaded.
+    """
+    try:
+        from tts_eval.verifiers.vllm import VLLMVerifier
+    except ImportError as error:
+        raise TtsEvalError(
+            f"verifier_engine=vllm: vLLM can't be imported ({error}): install 'tts-eval[vllm]', or drop the argument"
+        ) from error
+    family = _family(name_or_path, format)
+    task_of(family)  # refuses what no tokenizer would mend
+    tokenizer = _tokenizer_for(family, name_or_path, "verifier")
+    return _noisy(VLLMVerifier(name_or_path, tokenizer, family, options, safetensors=safetensors), noise, seed)
+
+
+def _family(path: str, format: str | None) -> Format:
+    return _own(path) if format in (None, OWN) else _public(str(format))
+
+
+def _tokenizer_for(family: Format, path: str, argument: str) -> Any:
+    """A tokenizer, refused if a family's solutions can't be rendered with it."""
+    tokenizer = _tokenizer(path)
+    try:
+        family.render(tokenizer, Problem("", "1 + 1", (), 1), ("2\n",))
+    except TtsEvalError as error:
+        raise TtsEvalError(f"{error}, so {argument}={path} is not of format {family.name}") from error
+    return tokenizer
+
+
+def _noisy(verifier: HFVerifier | LogitGenerativeVerifier | ServedVerifier, noise: float, seed: int) -> Verifier:
     if noise == 0:
         return verifier
-    return NoisyVerifier(verifier, share=noise, seed=seed, label=verifier.label, span=family.span)
+    return NoisyVerifier(verifier, share=noise, seed=seed, label=verifier.label, span=verifier.span)
 
 
 def _public(name: str) -> Format:
