@@ -82,8 +82,9 @@ def main() -> None:
             turns = (("ours", sys.executable, job), ("its_hub", peer, job), ("its_hub", peer, at_once))
             for turn in range(REPEATS * len(turns)):
                 (name, python, of_one), entry = turns[turn % 3], list(costs)[turn % 3]
-                print(f"{entry}, run {turn // 3 + 1} of {REPEATS} ...", file=sys.stderr, flush=True)
                 costs[entry].append(run(of_one, name, python, folder / "job.json"))
+                wall = f"{costs[entry][-1].wall:.1f} s"
+                print(f"{entry}, run {turn // 3 + 1} of {REPEATS}: {wall}", file=sys.stderr, flush=True)
     print(f"N={job.budget}, M={job.width}, {job.steps} steps of {job.tokens} tokens, {len(QUESTIONS)} problems\n")
     print(table(costs))
 

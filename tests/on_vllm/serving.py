@@ -40,6 +40,8 @@ class Server:
         options += ["--served-model-name", NAME, "--enable-prompt-tokens-details"]
         # On a CPU a seeded request whose prompt is read in pieces ends it.
         options += ["--no-enable-chunked-prefill"]
+        # Prefixes are kept in whole blocks, which have 128 tokens on a CPU unless told otherwise.
+        options += ["--block-size", "32"]
         # As the model gives them: by default a server samples as the model's generation_config.json recommends.
         options += ["--generation-config", "vllm"]
         environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
