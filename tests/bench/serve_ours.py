@@ -30,7 +30,9 @@ class Scorer:
 
 def search(job: ServedJob) -> None:
     """All problems at once, as an adapter gets them."""
+    beams = len(job.questions) * job.budget
     arguments = {"model": NAME, "base_url": f"{job.url}/v1/completions", "tokenizer": job.tokenizer}
+    arguments |= {"num_concurrent": str(beams)}  # as the peer, which asks for all that it has at once
     base = build_base("local-completions", arguments, {})
     decoding = Decoding(TEMPERATURE, step_delimiter=NEVER, max_step_tokens=job.tokens)
     engine = build_engine("local-completions", base, decoding, None, given=arguments)
