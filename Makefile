@@ -32,11 +32,11 @@ test test-vllm lint demo bench faults fuzz regression-update paper micro micro-r
 test test-vllm lint demo bench faults fuzz regression-update paper micro micro-revision: export TOKENIZERS_PARALLELISM = false
 test test-vllm lint demo bench faults fuzz regression-update paper micro micro-revision: export HF_HUB_OFFLINE = 1
 
-# Workers rather than threads: most of a test of the literal command is the imports of one process. Faults, which happen to
-# whole processes for minutes, and fuzzing are apart.
+# Workers rather than threads: most of a test of the literal command is the imports of one process. Faults that happen to
+# whole processes, for minutes, are apart.
 test: export OMP_NUM_THREADS = 1
 test: lint
-	$(BIN)/pytest -n $(THREADS) --dist loadfile --ignore tests/faults --ignore tests/fuzz
+	$(BIN)/pytest -n $(THREADS) --dist loadfile $(addprefix --ignore tests/faults/test_,faults.py security.py servers.py)
 
 # vLLM on a CPU, in an environment of its own (docs/vllm.md). It binds its threads to cores unless told not to, and then
 # hardly moves beside another process.

@@ -79,7 +79,7 @@ def _unicode(text: str, where: str) -> str:
 def _any(value: Any, where: str, depth: int = 0) -> Any:
     """Checks every part of a value of no declared type."""
     if depth > _DEEPEST:
-        raise TtsEvalError(f"{where[:60]} is nested too deeply")
+        raise TtsEvalError(f"{where[:60]}... is nested too deeply")
     if isinstance(value, dict):
         for key, inner in value.items():
             _any(inner, f"{where}.{_unicode(key, where)}", depth + 1)

@@ -39,7 +39,7 @@ def with_text(key: str, text: str) -> str:
 HOSTILE = {
     "deep list": ("[" * 100_000, "nested too deeply"),
     "deep list, whole": ('{"schema": 1, "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
-    "deep strategy": (with_text("level", "[" * 300 + "]" * 300), "level is nested too deeply"),
+    "deep strategy": (with_text("level", "[" * 300 + "]" * 300), "level[0][0]"),
     "a million digits": (with_text("budget", "9" * 1_000_000), "not JSON"),
     "a budget of 4,000 digits": (with_text("budget", "9" * 4000), "budget is out of range"),
     "a negative budget": (line(budget=-1), "budget is out of range"),
