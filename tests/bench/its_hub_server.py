@@ -5,6 +5,7 @@ Needs the environments of `make bench` and `make test-vllm`, and the machine for
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -26,7 +27,7 @@ from serving import Server
 
 HERE = Path(__file__).parent
 VLLM = HERE.parents[1] / ".venv-vllm" / "bin" / "vllm"
-REPEATS = 2
+REPEATS = 3
 QUESTIONS = (
     "A train goes 60 miles in 45 minutes. How many miles does it go in two hours? Explain every step.",
     "The sum of three consecutive odd numbers is 57. What is the largest of them? Explain every step.",
@@ -69,6 +70,10 @@ FIELDS = ("prompt", "cached", "written", "requests")
 
 def main() -> None:
     """Starts the server and lets the contenders take turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=5, help="steps of a solution (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=8, help="tokens of a step (default: %(default)s)")
+    arguments = parser.parse_args()
     peer = environment("its_hub_server")
     if peer is None or not VLLM.exists():
         sys.exit("this needs its_hub (see above) and vLLM: run `make test-vllm` once")
@@ -77,7 +82,8 @@ def main() -> None:
         endless(folder / "model")
         costs: Costs = {"ours": [], "its_hub": [], "its_hub, all problems at once": []}
         with Server(VLLM, folder / "model", folder / "log") as server:
-            job = ServedJob(server.url, str(folder / "model"), QUESTIONS, budget=16, width=4, steps=5, tokens=8)
+            size = {"budget": 16, "width": 4, "steps": arguments.steps, "tokens": arguments.tokens}
+            job = ServedJob(server.url, str(folder / "model"), QUESTIONS, **size)
             at_once = replace(job, together=True)
             turns = (("ours", sys.executable, job), ("its_hub", peer, job), ("its_hub", peer, at_once))
             for turn in range(REPEATS * len(turns)):

@@ -12,10 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 
 CONTEXT = 1024
 NAME = "smollm2"
 """What the server calls its model."""
+
+# There a seeded request whose prompt is read in pieces ends it, and the blocks of its prefix cache have 128 tokens unless
+# told otherwise: only whole ones are kept.
+ON_CPU = ["--dtype", "float32", "--enforce-eager", "--no-enable-chunked-prefill", "--block-size", "32"]
 
 
 class Server:
@@ -25,25 +31,23 @@ class Server:
         vllm: The command.
         model: Folder of the model.
         log: Where its output goes.
+        more: Further arguments of the command, which override ours.
 
     Attributes:
         url: Its address, without a path.
     """
 
-    def __init__(self, vllm: Path, model: Path, log: Path):
+    def __init__(self, vllm: Path, model: Path, log: Path, *more: str):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self._log = log
-        options = ["--dtype", "float32", "--enforce-eager", "--max-model-len", str(CONTEXT), "--port", str(port)]
+        options = ["--max-model-len", str(CONTEXT), "--port", str(port)]
         options += ["--served-model-name", NAME, "--enable-prompt-tokens-details"]
-        # On a CPU a seeded request whose prompt is read in pieces ends it.
-        options += ["--no-enable-chunked-prefill"]
-        # Prefixes are kept in whole blocks, which have 128 tokens on a CPU unless told otherwise.
-        options += ["--block-size", "32"]
+        options += ["--dtype", "bfloat16"] if torch.cuda.is_available() else ON_CPU
         # As the model gives them: by default a server samples as the model's generation_config.json recommends.
-        options += ["--generation-config", "vllm"]
+        options += ["--generation-config", "vllm", *more]
         environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
         with log.open("w") as file:
             self._process = subprocess.Popen(
