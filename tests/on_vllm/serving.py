@@ -19,8 +19,8 @@ CONTEXT = 1024
 NAME = "smollm2"
 """What the server calls its model."""
 
-# There a seeded request whose prompt is read in pieces ends it, and the blocks of its prefix cache have 128 tokens unless
-# told otherwise: only whole ones are kept.
+# There a seeded request whose prompt is read in pieces ends it, and its prefix cache keeps whole blocks, of 128 tokens
+# unless told otherwise.
 ON_CPU = ["--dtype", "float32", "--enforce-eager", "--no-enable-chunked-prefill", "--block-size", "32"]
 
 

@@ -57,6 +57,8 @@ class Grader:
         self._idle = deque(WorkerProcess(timeout) for _ in range(workers))
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="grader")
         self._lock = threading.Lock()
+        # Verdicts that are known share these: a future of its own for each pair would be most of the memory.
+        self._known = {verdict: _done(verdict) for verdict in (True, False, None)}
         self._verdicts: dict[tuple[str, str], Future[bool | None]] = {}
         self._keys: _Keys = {}
         self._counts = {"fast": 0, "slow": 0, "undecided": 0, "too_long": 0}
@@ -183,11 +185,10 @@ class Grader:
     def _submit_key(self, answer: str) -> Future[Key | None]:
         with self._lock:
             future = self._keys.get(answer)
-            if future is None and len(answer) > self.max_length:
-                future = self._keys[answer] = Future()
-                future.set_result(None)
-            elif future is None:
-                future = self._keys[answer] = self._threads.submit(self._describe, answer)
+            if future is None:
+                too_long = len(answer) > self.max_length
+                future = _done(None) if too_long else self._threads.submit(self._describe, answer)
+                self._keys[answer] = future
             return future
 
     def _begin(self, gold: str, answer: str) -> Future[bool | None]:
@@ -197,14 +198,13 @@ class Grader:
         if verdict is None:
             return self._threads.submit(self._ask, gold, answer)
         self._counts["too_long" if too_long and not verdict else "fast"] += 1
-        future: Future[bool | None] = Future()
-        future.set_result(None if too_long and not verdict else verdict)
-        return future
+        return self._known[None if too_long and not verdict else verdict]
 
     def _ask(self, gold: str, answer: str) -> bool | None:
         verdict = self._with_worker(lambda worker: worker.ask(for_sympy(gold), for_sympy(answer)))
         with self._lock:
             self._counts["undecided" if verdict is None else "slow"] += 1
+            self._verdicts[gold, answer] = self._known[verdict]
         return verdict
 
     def _describe(self, answer: str) -> Key | None:
@@ -226,6 +226,12 @@ class Grader:
         with self._lock:
             self._verdicts = _without_failures(self._verdicts)
             self._keys = _without_failures(self._keys)
+
+
+def _done(result: _Reply) -> Future[_Reply]:
+    future: Future[_Reply] = Future()
+    future.set_result(result)
+    return future
 
 
 def _without_failures(futures: dict[_Question, Future[_Reply]]) -> dict[_Question, Future[_Reply]]:
