@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import resource
+import signal
 import sys
 import threading
 import time
@@ -70,6 +71,7 @@ def _list_tasks_once() -> None:
 def become(order: dict[str, Any]) -> int | None:
     """Turns this fork into the command, as its script in the environment's `bin` would."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in a shell's background inherit that it is ignored
     for descriptor, name in ((0, os.devnull), (1, order["stdout"]), (2, order["stderr"])):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), descriptor)
     os.environ.clear()
