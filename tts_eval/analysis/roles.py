@@ -60,8 +60,8 @@ class Roles:
 def roles_of(sets: Sequence[PoolSet], task: str | None = None) -> Roles:
     """Finds the parts.
 
-    The base model is the one with the most runs that aren't chains of revisions, and of its verifiers the one with the
-    most runs, process verifiers first.
+    Base model and verifier are the pair with the most runs that aren't chains of revisions, among those with a run of
+    independent samples; of pairs with equally many, one with a process verifier.
 
     Args:
         sets: What `load_pools` returned.
