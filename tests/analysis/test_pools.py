@@ -95,6 +95,16 @@ def test_sets_by_task_strategy_and_budget(tmp_path: Path) -> None:
     ]
 
 
+def test_an_aggregation_that_ranked_prefixes_makes_another_search(tmp_path: Path) -> None:
+    searches = [{"name": "beam", "width": 4, "aggregation": how} for how in ("last", "prod")]
+    write(tmp_path / "candidates_1.jsonl", record("a", strategy=searches[0]), record("b", strategy=searches[0]))
+    write(tmp_path / "candidates_2.jsonl", record("a", strategy=searches[1]), record("b", strategy=searches[1]))
+    assert [(s.strategy, len(s.pools)) for s in load(tmp_path)] == [
+        ('beam (aggregation="last")', 2),
+        ('beam (aggregation="prod")', 2),
+    ]
+
+
 def test_revision_chains_are_not_independent(tmp_path: Path) -> None:
     chain = record("a", "12")
     chain = replace(chain, candidates=tuple(replace(c, attempt=i) for i, c in enumerate(chain.candidates)))

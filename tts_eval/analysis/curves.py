@@ -17,7 +17,7 @@ from tts_eval.jsonl import flatten
 from tts_eval.selection import Aggregation, Floats
 
 
-_LATE = ("seed", "budget", "selection", "aggregation")
+_LATE = ("seed", "budget", "selection")
 
 
 @dataclass(frozen=True)

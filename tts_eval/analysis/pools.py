@@ -22,13 +22,8 @@ from tts_eval.types import Candidate, TtsEvalError, Usage
 DEPENDENT_STRATEGIES = ("beam", "lookahead", "dvts", "rebase", "revise", "optimal")
 """Strategies whose candidates come from one joint search: a subset of them isn't a smaller search."""
 
-_NOT_PARAMETERS = (
-    "name",
-    "seed",
-    "budget",
-    "aggregation",
-    "selection",
-)  # They don't change how a candidate comes about.
+# They don't change how a candidate comes about. An aggregation that a strategy lists does: it ranked the prefixes.
+_NOT_PARAMETERS = ("name", "seed", "budget", "selection")
 
 
 class Grader(Protocol):
