@@ -18,11 +18,11 @@ from tts_eval.types import TtsEvalError
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SECRET = re.compile(
-    r"(?:x-)?(?:api|access|auth|hf|secret)[_-]?(?:key|token)|key|token|secret|password|(?:proxy-)?authorization|cookie"
-    r"|sig|signature",
+    r"(?:.*[_-])?(?:(?:api|access)?key|secret|password|authorization|cookie|credentials?|sig|signature)"
+    r"|(?:.*[_-])?(?:api|access|auth|bearer|hf|hub|secret|session|private|security)[_-]?token|token",
     re.IGNORECASE,
 )
-"""Names of arguments, headers and parts of a URL whose values are secrets."""
+"""Names of arguments, headers and parts of a URL whose values are secrets; `eos_token` and its like are none."""
 
 _SCHEME = re.compile(r"(?:Bearer|Basic)\s+", re.IGNORECASE)
 
@@ -71,16 +71,17 @@ def without_secrets(text: str) -> str:
 
 
 class HideSecrets(logging.Filter):
-    """Stars out secrets in what lm-eval prints of its arguments, before they are refused."""
+    """Stars out secrets in what lm-eval prints: of its arguments before they are refused, and what was filled in."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Lets every record pass, changed if need be."""
         given = record.args if isinstance(record.args, tuple) else (record.args,)
         secrets = [secret for one in given if isinstance(one, Mapping) for _, secret in _secrets(one)]
-        if secrets:
-            text = record.getMessage()
-            for secret in secrets:
-                text = text.replace(secret, _STARS)
+        plain = record.getMessage()
+        text = without_secrets(plain)
+        for secret in secrets:
+            text = text.replace(secret, _STARS)
+        if text != plain:
             record.msg, record.args = text, ()
         return True
 
@@ -92,7 +93,8 @@ def _secrets(arguments: Mapping[str, Any], within: str = "") -> Iterator[tuple[s
         if isinstance(value, Mapping):
             yield from _secrets(value, place)
         elif isinstance(value, str):
-            found = [value] if _SECRET.fullmatch(str(name)) else _secrets_of_urls(value)
+            secret = _SECRET.fullmatch(str(name)) or _SCHEME.match(value)
+            found = [value] if secret else _secrets_of_urls(value)
             bare = (_SCHEME.sub("", one) for one in found)
             yield from ((place, one) for one in bare if _VARIABLE.sub("", one))
 
@@ -103,7 +105,8 @@ def _secrets_of_urls(text: str) -> list[str]:
         try:
             parts = urlsplit(url)
             found += [value for name, value in parse_qsl(parts.query) if _SECRET.fullmatch(name)]
-            found += [parts.password] if parts.password else []
+            # A user without a password is a token.
+            found += [part for part in (parts.password or parts.username,) if part]
         except ValueError:
             continue  # no URL, and refused as such later
     return found

@@ -69,9 +69,9 @@ def register_adapters() -> None:
     import lm_eval.models  # noqa: F401
     from lm_eval.api.registry import model_registry
 
-    evaluator = logging.getLogger("lm_eval.evaluator")
-    if not any(isinstance(one, HideSecrets) for one in evaluator.filters):
-        evaluator.addFilter(HideSecrets())
+    for talker in map(logging.getLogger, ("lm_eval.evaluator", "lm_eval.models.api_models")):
+        if not any(isinstance(one, HideSecrets) for one in talker.filters):
+            talker.addFilter(HideSecrets())
     for name, target in ADAPTERS.items():
         if name not in model_registry:
             model_registry.register(name, target=target)
