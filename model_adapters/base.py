@@ -22,12 +22,11 @@ from tts_eval.model_adapters.arguments import (
     flag,
     number,
     one_of,
-    parameters_of,
     split_arguments,
     text,
     whole,
 )
-from tts_eval.model_adapters.engines import base_class, build_base, build_engine
+from tts_eval.model_adapters.engines import base_parameters, build_base, build_engine
 from tts_eval.model_adapters.files import claim_cache, journal_of, open_journal, output_folder
 from tts_eval.model_adapters.ranks import join_ranks
 from tts_eval.model_adapters.records import Question, answer_of, question_of, questions_of, record_of
@@ -107,7 +106,7 @@ class SearchLM(LM):
             raise TtsEvalError(f"{self.NAME} searches against a verifier: add verifier= to --model_args")
         self._model_args = dict(model_args)
         self._base_name = str(model_args.get("base", self.ARGUMENTS["base"].default))
-        known = parameters_of(base_class(self._base_name))
+        known = base_parameters(self._base_name)
         of_verifier = vllm_options(model_args, self.ARGUMENTS)
         others = {name: value for name, value in model_args.items() if name not in of_verifier}
         self.arguments, self._base_arguments = split_arguments(others, self.ARGUMENTS, known)

@@ -15,6 +15,7 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import get_model, model_registry
 
 from tts_eval.micro.members import resolve
+from tts_eval.model_adapters.arguments import parameters_of
 from tts_eval.model_adapters.secrets import fill_in
 from tts_eval.model_adapters.servers import SERVER_BASES, first_url, server_engine
 from tts_eval.types import Decoding, Engine, TtsEvalError
@@ -22,6 +23,9 @@ from tts_eval.types import Decoding, Engine, TtsEvalError
 
 HF_BASES = ("hf", "hf-auto", "huggingface")
 """Bases whose model is a transformers model in this process."""
+
+VLLM_BASES = ("vllm", "vllm-vlm")
+"""Bases whose model vLLM runs in this process."""
 
 SEEDED_BASES = ("vllm-vlm",)
 """Bases sampled through lm-eval that take a `seed` among a request's generation arguments."""
@@ -52,6 +56,18 @@ def base_class(name: str) -> type[LM]:
         raise TtsEvalError(f"base={name}: lm-eval has no such model; {hint}") from error
 
 
+def base_parameters(name: str) -> set[str]:
+    """The names of all arguments that a base declares, but for a `seed` that nothing here would use.
+
+    Each request to a server, and to vLLM, carries a seed of its own, made of the run's; so there `seed=` is the run's.
+
+    Raises:
+        TtsEvalError: If there is no base of that name.
+    """
+    seeded = name == "vllm" or name in SERVER_BASES
+    return parameters_of(base_class(name)) - ({"seed"} if seeded else set())
+
+
 def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str, Any] | None) -> LM:
     """Makes the base model from its own arguments, untouched but for three conveniences.
 
@@ -75,6 +91,8 @@ def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str,
         arguments |= {"pretrained": str(path.parent), "gguf_file": path.name}
     if name in HF_BASES and "gguf_file" not in arguments:
         _require_safetensors(arguments)
+    if name in VLLM_BASES and "load_format" not in arguments:
+        _require_safetensors_of_vllm(arguments)
     try:
         return base_class(name).create_from_arg_obj(fill_in(arguments), dict(additional or {}))
     except pickle.UnpicklingError as error:
@@ -193,6 +211,8 @@ def token_counter(base: LM) -> Callable[[Any], int] | None:
         tokenizer: Any = base.tokenizer
     except (AttributeError, OSError):
         return None
+    if tokenizer is None:
+        return None
     from transformers import PreTrainedTokenizerBase
 
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -218,6 +238,20 @@ def _require_safetensors(arguments: dict[str, Any]) -> None:
             f"pretrained={arguments['pretrained']} holds its weights as a pickle, which can run any code when it is "
             "read: save them as safetensors, or add use_safetensors=false to --model_args if you trust it"
         )
+
+
+def _require_safetensors_of_vllm(arguments: dict[str, Any]) -> None:
+    """The same with vLLM's argument; its own default takes a pickle where there is nothing else."""
+    from tts_eval.verifiers.heads import only_pickled
+
+    model = str(arguments.get("pretrained", ""))
+    if only_pickled(model):
+        raise TtsEvalError(
+            f"pretrained={model} holds its weights as a pickle, which can run any code when it is read: save them as "
+            "safetensors, or add load_format=pt to --model_args if you trust it"
+        )
+    if not Path(model).exists():  # a name on the hub
+        arguments["load_format"] = "safetensors"
 
 
 def _as_list(value: Any) -> list[Any]:

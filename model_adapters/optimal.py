@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tts_eval.answers import default_grader, extract_answer
-from tts_eval.model_adapters.arguments import Argument, number, parameters_of, split_arguments, text, whole
+from tts_eval.model_adapters.arguments import Argument, number, split_arguments, text, whole
 from tts_eval.model_adapters.base import SearchLM
 from tts_eval.model_adapters.best_of_n import BestOfN
-from tts_eval.model_adapters.engines import base_class
+from tts_eval.model_adapters.engines import base_parameters
 from tts_eval.model_adapters.step_search import Beam, Dvts, Lookahead, Rebase, StepSearch
 from tts_eval.policy import Policy, read_policy
 from tts_eval.search import adaptive, optimal
@@ -53,7 +53,7 @@ class Optimal(SearchLM):
             TtsEvalError: Besides what every adapter refuses, if there is neither a policy nor a stopping rule, or the
                 policy can't be run like this.
         """
-        known = parameters_of(base_class(str(model_args.get("base", self.ARGUMENTS["base"].default))))
+        known = base_parameters(str(model_args.get("base", self.ARGUMENTS["base"].default)))
         asked, _ = split_arguments(model_args, self.ARGUMENTS, known)
         self._policy = _runnable(asked)
         super().__init__(model_args, additional, like=like)

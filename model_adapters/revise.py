@@ -15,9 +15,9 @@ from lm_eval.models.api_models import JsonChatStr
 
 from tts_eval.journal import Record
 from tts_eval.micro.members import resolve
-from tts_eval.model_adapters.arguments import Argument, flag, one_of, parameters_of, split_arguments, text, whole
+from tts_eval.model_adapters.arguments import Argument, flag, one_of, split_arguments, text, whole
 from tts_eval.model_adapters.base import SearchLM
-from tts_eval.model_adapters.engines import HF_BASES, base_class, token_counter
+from tts_eval.model_adapters.engines import HF_BASES, base_parameters, token_counter
 from tts_eval.model_adapters.files import prompting
 from tts_eval.model_adapters.records import Question
 from tts_eval.revision import SEPARATOR, revision_prompt
@@ -94,7 +94,7 @@ class Revise(SearchLM):
             TtsEvalError: Besides what every adapter refuses, if length x chains can't be the budget, or arguments of
                 another template or of a missing verifier are given.
         """
-        known = parameters_of(base_class(str(model_args.get("base", self.ARGUMENTS["base"].default))))
+        known = base_parameters(str(model_args.get("base", self.ARGUMENTS["base"].default)))
         asked, _ = split_arguments(model_args, self.ARGUMENTS, known)
         length, chains = shape_of(asked["budget"], {name: asked[name] for name in _SHAPE if asked[name] is not None})
         if asked["history"] and asked["verifier"] is None:

@@ -20,6 +20,11 @@ SERVER_BASES = ("local-completions", "openai-completions", *CHAT_BASES)
 NOT_DECISIVE = ("base_url", "num_concurrent", "timeout", "max_retries", "verify_certificate", "ca_cert_path", "header")
 """Arguments of a base that say how its server is reached, and decide no sample: a run may go on with others."""
 
+_AS_THE_MODEL_HAS_IT = {"top_p": 1, "top_k": -1, "min_p": 0, "repetition_penalty": 1}
+"""Nothing but the temperature changes what is drawn: else servers take the model's generation_config.json, or defaults
+of their own, and samples are others than the same model's elsewhere. OpenAI's have these defaults, and know no others.
+"""
+
 _OPENAIS_MOST_STOPS = 4
 _CONCURRENCY = 64
 _TRIES = 15
@@ -123,6 +128,8 @@ def _payload(name: str, base: Any, tokenized: bool, prefill: bool) -> Callable[[
         body: dict[str, Any] = base._create_payload(
             contents(ask), generate=True, gen_kwargs=asked, seed=ask.seed, eos=base._eos_string
         )
+        if not name.startswith("openai"):
+            body |= _AS_THE_MODEL_HAS_IT
         if prefill and body["messages"][-1]["role"] == "assistant":
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         empty = [key for key in ("stop", "seed") if not body.get(key) and body.get(key) != 0]

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tts_eval.micro.members import resolve
-from tts_eval.model_adapters.secrets import refuse_secrets
+from tts_eval.model_adapters.secrets import fill_in, refuse_secrets
 from tts_eval.model_adapters.servers import DEADLINE
 from tts_eval.types import TtsEvalError, Verifier
 
@@ -87,7 +87,7 @@ def _served(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Verifie
     from tts_eval.verifiers.loading import connect_verifier
 
     return connect_verifier(
-        arguments["verifier"],
+        fill_in(arguments["verifier"]),
         arguments["verifier_format"],
         tokenizer=resolve(options["verifier_tokenizer"]),
         noise=arguments["noise"],

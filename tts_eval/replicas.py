@@ -65,9 +65,11 @@ class Replicas:
         headers: Sent with every request. Their values are never shown.
         concurrency: Most requests under way at a time, over all replicas.
         timeout: Seconds that a try may take.
-        tries: Most tries of a request.
+        tries: Most tries of a request with each replica.
         deadline: Seconds after which a request isn't tried again.
         verify: Whether certificates are checked, or the file of an authority to check them by.
+        key_mend: What to do where a key is refused or missing, for the error.
+        limits: Which arguments say how long it is tried, for the error.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Replicas:
         tries: int = 15,
         deadline: float = 1800.0,
         verify: bool | str = True,
+        key_mend: str = "set the environment variable OPENAI_API_KEY to its key",
+        limits: str = "max_retries=, timeout= and deadline= in --model_args say",
     ):
         self._replicas = [_Replica(url) for url in urls]
         self._headers = dict(headers)
@@ -87,6 +91,8 @@ class Replicas:
         self._verify = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
         self._tries = tries
         self._deadline = deadline
+        self._key_mend = key_mend
+        self._limits = limits
         self._slots = asyncio.Semaphore(concurrency)
         self._homes: dict[Hashable, _Replica] = {}
         self._sessions: list[ClientSession] = []
@@ -125,11 +131,11 @@ class Replicas:
                     return await self._try(body, read, home, weight)
                 except _FailedTryError as error:
                     pause, seconds = self._pause(error, tries), time.monotonic() - started
-                    if tries >= self._tries or seconds + pause > self._deadline:
+                    if tries >= self._tries * len(self._replicas) or seconds + pause > self._deadline:
                         raise TtsEvalError(
                             f"no answer after {tries} tries in {seconds:.0f} s; the last: {error}. Check that the "
-                            "server is up: what is done is kept, so the same command goes on (max_retries=, timeout= "
-                            "and deadline= in --model_args say how long it is tried)"
+                            f"server is up: what is done is kept, so the same command goes on ({self._limits} how long "
+                            "it is tried)"
                         ) from error
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
@@ -183,7 +189,7 @@ class Replicas:
             raise self._failed(replica, words, _seconds(response.headers.get("Retry-After")))
         mend = "check model=, base_url= and the other arguments in --model_args"
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            mend = "set the environment variable OPENAI_API_KEY to its key"
+            mend = self._key_mend
         raise TtsEvalError(f"{shown(replica.url)} refuses the request, {words} ({mend})")
 
     def _failed(self, replica: _Replica, words: str, after: float = 0.0) -> _FailedTryError:
@@ -196,11 +202,12 @@ class Replicas:
         return _FailedTryError(words, after)
 
     def _pause(self, error: _FailedTryError, tries: int) -> float:
-        """Seconds until the next try: none if another replica can take it, else exponential with full jitter."""
+        """Seconds until the next try: none if another replica can take it, else exponential, half of it by chance."""
         now = time.monotonic()
         if any(replica.rests_until <= now for replica in self._replicas):
             return 0.0
-        return max(error.after, random.uniform(0, min(_LONGEST_WAIT, 0.5 * 2**tries)))
+        longest = min(_LONGEST_WAIT, 0.5 * 2 ** (tries / len(self._replicas)))
+        return max(error.after, random.uniform(longest / 2, longest))
 
     def _words(self, content: bytes) -> str:
         """What a server says of an error, on one line."""

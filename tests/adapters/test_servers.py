@@ -104,10 +104,21 @@ def test_what_is_sent_is_the_bases_own_payload(stub: Stub) -> None:
     body = stub.received()[-1]
     assert body["prompt"] == adapter.tokenizer.encode("1+1?\n", add_special_tokens=False), "ids, no start token added"
     expected = {"model": "m", "max_tokens": 60, "temperature": 0.5, "stop": ["Q:", "END"], "n": 4}
+    # Nor does the server cut the distribution as its model's generation_config.json recommends.
+    expected |= {"top_p": 1, "top_k": -1, "min_p": 0, "repetition_penalty": 1}
     assert {name: body[name] for name in expected} == expected
     adapter = BestOfN(chats(stub, send_seed=False, native_n=False))
     ask(adapter, adapter.apply_chat_template(USER))
     assert "seed" not in stub.received()[-1] and "n" not in stub.received()[-1]
+
+
+def test_a_plain_seed_is_the_runs(stub: Stub) -> None:
+    seeds = []
+    for arguments in ({"seed": 1}, {"tts_seed": 1}, {"seed": 2}):
+        adapter = BestOfN(texts(stub, **arguments))
+        ask(adapter, "1+1?\n")
+        seeds.append((adapter.identity()["seed"], stub.received()[-1]["seed"]))
+    assert seeds[0] == seeds[1] and [seed for seed, _ in seeds] == [1, 1, 2] and seeds[2][1] != seeds[0][1]
 
 
 def test_several_replicas_and_one_that_is_dead(stub: Stub) -> None:

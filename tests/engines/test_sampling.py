@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from tts_eval.engines.sampling import draw, keyed_int, uniforms
+from tts_eval.engines.keys import keyed_int
+from tts_eval.engines.sampling import draw, uniforms
 
 
 def independent(count: int) -> torch.Tensor:

@@ -21,7 +21,7 @@ ROOT = Prefix()
 DELIMITER = "\n\n"
 
 
-def problem(index: int = 0, **changes: Any) -> Problem:
+def problem(index: int | str = 0, **changes: Any) -> Problem:
     fields: dict[str, Any] = {"uid": f"p{index}", "prompt": f"What is {index}?\n", "stop": (), "max_tokens": 60}
     return Problem(**(fields | changes))
 
@@ -153,7 +153,7 @@ def test_greedy_children_are_one_request(stub: Stub) -> None:
 def test_the_ledger_is_the_servers_own(stub: Stub, native_n: bool, style: str) -> None:
     stub.set(style=style, cached=True)
     before, already = stub.stats(), len(stub.received())
-    _, cost = solved(engine(stub, native_n=native_n), problem(7), 6)
+    _, cost = solved(engine(stub, native_n=native_n), problem(f"{style} {native_n}"), 6)
     spent = {name: count - before[name] for name, count in stub.stats().items()}
     assert cost.decode_tokens == spent["completion_tokens"]
     assert cost.prefill_tokens == spent["prompt_tokens"] - spent["cached_tokens"]
@@ -161,6 +161,15 @@ def test_the_ledger_is_the_servers_own(stub: Stub, native_n: bool, style: str) -
     # A reply has the prompt of its samples once.
     together = any(body.get("n", 1) > 1 for body in stub.received()[already:])
     assert (cost.reused_tokens > spent["cached_tokens"]) == together == native_n
+
+
+def test_a_prompt_of_several_samples_is_charged_once(stub: Stub) -> None:
+    # The server says what the last sample found in the cache, and that is what the first one had put there.
+    stub.set(cached=True)
+    asked = problem("charged")
+    for count, prefill in ((1, 3), (4, 3), (1, 0)):
+        ((_, cost),) = run(engine(stub), [(asked, Sample((ROOT,), count, "end"))])
+        assert (cost.prefill_tokens, cost.reused_tokens) == (prefill, 3 * count - prefill)
 
 
 def test_without_usage_the_tokenizer_counts_and_without_both_nothing_is_known(stub: Stub) -> None:
@@ -183,6 +192,12 @@ def test_seconds_are_shared_out(stub: Stub) -> None:
     costs = [cost for _, cost in run(engine(stub), [(problem(i), Sample((ROOT,), 2, "end")) for i in range(10)])]
     stub.set(seconds=0.0)
     assert 0.15 < sum(cost.seconds or 0 for cost in costs) < 1.5, "ten at a time take as long as one"
+
+
+def test_equal_samples_of_the_last_problems_pass(stub: Stub, caplog: pytest.LogCaptureFixture) -> None:
+    stub.set(constant=True, seeded=False)
+    assert len(run(engine(stub), [(problem(index), Sample((ROOT,), 4, "end")) for index in range(2)])) == 2
+    assert "came back equal, for each of 2 problems" in caplog.text
 
 
 def test_a_server_that_gives_copies_is_refused(stub: Stub) -> None:

@@ -48,6 +48,18 @@ def test_retries_end_with_what_was_tried(pair: list[Stub]) -> None:
         post(to(pair[0]))
 
 
+def test_failing_over_is_no_haste_to_give_up(pair: list[Stub]) -> None:
+    for stub in pair:
+        stub.set(share={"503": 1.0})
+    started = time.monotonic()
+    with pytest.raises(TtsEvalError, match=r"no answer after 6 tries"):
+        post(to(*pair))
+    for stub in pair:
+        stub.set(share={})
+    # Between the three rounds lie half of 1 and 2 seconds at least.
+    assert time.monotonic() - started > 1.4
+
+
 def test_a_deadline_ends_the_tries(pair: list[Stub]) -> None:
     pair[0].set(share={"500": 1.0})
     started = time.monotonic()

@@ -8,7 +8,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tts_eval.engines.hf import HFEngine
-from tts_eval.engines.sampling import draw, keyed_int, uniforms
+from tts_eval.engines.keys import keyed_int
+from tts_eval.engines.sampling import draw, uniforms
 from tts_eval.types import Decoding, Engine, Prefix, Problem, Sample, Usage
 
 

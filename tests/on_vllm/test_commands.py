@@ -49,7 +49,7 @@ class Run:
 
 def lm_eval(model: str, base: str, output: Path, verifier: str, *, seed: int = 0) -> Run:
     """Runs two problems of the demo task by the `lm_eval` command."""
-    arguments = f"{base},verifier={verifier},budget={BUDGET},tts_seed={seed}{STRATEGIES[model]}"
+    arguments = f"{base},verifier={verifier},budget={BUDGET},seed={seed}{STRATEGIES[model]}"
     command = [
         *(BIN / "lm_eval", "--model", model, "--model_args", arguments, "--tasks", TASK),
         *("--limit", str(PROBLEMS), "--gen_kwargs", f"max_gen_toks={TOKENS}", "--output_path", output, "--log_samples"),

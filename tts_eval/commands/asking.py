@@ -173,8 +173,8 @@ def _policy(args: argparse.Namespace, why: str) -> Policy:
     from lm_eval.utils import simple_parse_args_string
 
     from tts_eval.engines.hf import HFEngine
-    from tts_eval.model_adapters.arguments import Argument, number, parameters_of, split_arguments, text
-    from tts_eval.model_adapters.engines import base_class, build_base, build_engine
+    from tts_eval.model_adapters.arguments import Argument, number, split_arguments, text
+    from tts_eval.model_adapters.engines import base_parameters, build_base, build_engine
 
     ours = {
         "base": Argument(str, "hf"),
@@ -183,7 +183,7 @@ def _policy(args: argparse.Namespace, why: str) -> Policy:
     }
     given = simple_parse_args_string(args.model_args)
     name = str(given.get("base", "hf"))
-    arguments, rest = split_arguments(given, ours, parameters_of(base_class(name)))
+    arguments, rest = split_arguments(given, ours, base_parameters(name))
     decoding = Decoding(arguments["temperature"], args.seed, arguments["step_delimiter"])
     base = build_base(name, {"device": _DEVICE, **rest}, None)
     engine = build_engine(name, base, decoding, max_rows=None)

@@ -24,7 +24,7 @@ READY_MADE = Path(__file__).parents[1] / "sweeps"
 
 STRATEGIES = tuple(name.removeprefix("tts-") for name in ADAPTERS if name != "tts-replay")
 
-_CELLS_OWN = ("base", "budget", "seed", "journal")  # the sweep sets them
+_CELLS_OWN = ("base", "budget", "seed", "tts_seed", "journal")  # the sweep sets them
 
 # Models are loaded once, and one server answers all cells.
 _COMMON = (
@@ -97,7 +97,7 @@ class Cell:
     @property
     def seed(self) -> int:
         """The seed of its randomness."""
-        return int(self.model_args["seed"])
+        return int(self.model_args.get("tts_seed", self.model_args.get("seed")))
 
     @property
     def journal(self) -> Path:
@@ -190,7 +190,7 @@ def _cells(sweep: Sweep, given: Mapping[str, Any], output: Path) -> Iterator[Cel
         largest: Cell | None = None
         for budget in sorted(set(budgets), reverse=True):
             base = {} if sweep.base is None else {"base": sweep.base}
-            model_args = {**base, **sweep.model_args, **own, "budget": budget, "seed": seed}
+            model_args = {**base, **sweep.model_args, **own, "budget": budget, **_seeded(sweep, seed)}
             arguments = _checked(strategy, str(name), own, model_args)
             cell = Cell(
                 strategy=strategy,
@@ -205,6 +205,13 @@ def _cells(sweep: Sweep, given: Mapping[str, Any], output: Path) -> Iterator[Cel
                 cell = replace(cell, source=largest)
             largest = largest or cell
             yield cell
+
+
+def _seeded(sweep: Sweep, seed: int) -> dict[str, int]:
+    """The run's seed, as it is written beside the arguments of a base."""
+    from tts_eval.model_adapters.engines import base_parameters
+
+    return {"tts_seed" if "seed" in base_parameters(sweep.base or "hf") else "seed": seed}
 
 
 def _begins_larger_runs(name: str, budget: int, arguments: Mapping[str, Any]) -> bool:
@@ -223,12 +230,12 @@ def _checked(strategy: str, name: str, own: Mapping[str, Any], model_args: Mappi
     """The adapter's arguments, cast as it will cast them."""
     from lm_eval.api.registry import get_model
 
-    from tts_eval.model_adapters.arguments import parameters_of, split_arguments
-    from tts_eval.model_adapters.engines import base_class
+    from tts_eval.model_adapters.arguments import split_arguments
+    from tts_eval.model_adapters.engines import base_parameters
 
     known = get_model(f"tts-{name}").ARGUMENTS
     _require_known(f"strategy {strategy}", own, [key for key in known if key not in (*_CELLS_OWN, *_COMMON)])
-    parameters = parameters_of(base_class(str(model_args.get("base", known["base"].default))))
+    parameters = base_parameters(str(model_args.get("base", known["base"].default)))
     try:
         ours, rest = split_arguments(model_args, known, parameters)
     except TtsEvalError as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from tts_eval.types import Prefix, TtsEvalError, Usage
 
+
+log = logging.getLogger(__name__)
 
 Reply = tuple[int, tuple[Prefix, ...], Usage]
 """Ticket, extensions and cost of an answered request."""
@@ -18,7 +21,8 @@ class CopyGuard:
     """Lets answers go once samples are known to differ.
 
     A problem may well have equal samples (a short answer, a low temperature). So answers are held back until one has
-    distinct samples, and the run is refused if that many have none, or all there are.
+    distinct samples, and the run is refused if that many have none; fewer, as at the end of a resumed run, go with a
+    warning.
 
     Args:
         temperature: The run's, for the error.
@@ -29,6 +33,7 @@ class CopyGuard:
         self._temperature = temperature
         self._proven = constant
         self._held: list[Reply] = []
+        self._passed = 0  # problems with equal samples whose answers went
         self._equal_steps = 0
 
     def admit(
@@ -48,9 +53,14 @@ class CopyGuard:
         self._held += replies
         self._proven = self._proven or any(len(set(texts)) > 1 for texts in groups)
         if sampled and not self._proven:
-            if len(self._held) < _PROOF and waiting:
+            equal = self._passed + len(self._held)
+            if equal < _PROOF and waiting:
                 return []
-            raise self._refusal(f"for each of {len(self._held)} problems")
+            refusal = self._refusal(f"for each of {equal} problems")
+            if equal >= _PROOF:
+                raise refusal
+            log.warning("tts-eval: %s", refusal)
+            self._passed = equal
         released, self._held = self._held, []
         return released
 

@@ -23,9 +23,10 @@ from tts_eval.engines.batch import Batch, Job, Place, Row, Stem
 from tts_eval.engines.ending import extended
 from tts_eval.engines.exact import read_sequence, require_exact_rows, row_cache
 from tts_eval.engines.kept import KeptPrefixes
+from tts_eval.engines.keys import keyed_int
 from tts_eval.engines.memory import free_bytes, is_out_of_memory, keep_freed_memory, row_bytes
 from tts_eval.engines.packing import Packing
-from tts_eval.engines.sampling import draw, keyed_int, uniforms
+from tts_eval.engines.sampling import draw, uniforms
 from tts_eval.engines.stops import Decode, StopFinder
 from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage
 

@@ -6,7 +6,6 @@ whether its problem runs by itself, in any batch, after a resume or on another r
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,19 +31,6 @@ def uniforms(keys: Sequence[int], draws: Sequence[int]) -> NDArray[np.float64]:
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
     return np.asarray((z >> np.uint64(11)) * 2.0**-53)
-
-
-def keyed_int(seed: int, uid: str, path: tuple[int, ...], *, bits: int = 64) -> int:
-    """A number that belongs to one node of one problem's search tree, and depends on nothing else.
-
-    Args:
-        seed: The run's seed.
-        uid: The problem's uid.
-        path: Child index at every branching from the root.
-        bits: A multiple of 8.
-    """
-    key = f"{seed}\x1f{uid}\x1f{','.join(map(str, path))}".encode()
-    return int.from_bytes(hashlib.blake2b(key, digest_size=bits // 8).digest(), "big")
 
 
 def draw(logits: torch.Tensor, temperatures: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tts_eval.engines.copies import CopyGuard, Reply
-from tts_eval.engines.sampling import keyed_int
+from tts_eval.engines.keys import keyed_int
 from tts_eval.engines.server_replies import Answer, Ask, Piece, Served, first_of, read_answer
 from tts_eval.engines.stops import add_step, cut_at, split_steps
 from tts_eval.engines.text import require_room
@@ -93,8 +93,8 @@ class ServerEngine:
                 answers = [self._next()]
                 while not self._answered.empty():
                     answers.append(self._next())
-                for answer in answers:
-                    released += self._admit(*answer)
+                for left, answer in zip(reversed(range(len(answers))), answers, strict=True):
+                    released += self._admit(*answer, waiting=left + self._under_way > 0)
         except BaseException:
             self._replicas.close()  # what is under way would only cost
             raise
@@ -116,7 +116,7 @@ class ServerEngine:
         self._clock += (now - self._looked) / max(1, self._under_way)
         self._looked = now
 
-    def _admit(self, job: _Job, reply: tuple[Prefix, ...], cost: Usage) -> list[Reply]:
+    def _admit(self, job: _Job, reply: tuple[Prefix, ...], cost: Usage, *, waiting: bool) -> list[Reply]:
         cost = replace(cost, seconds=self._clock - job.since)
         if self._written is not None:
             self._written = None if cost.decode_tokens is None else self._written + cost.decode_tokens
@@ -124,7 +124,7 @@ class ServerEngine:
         sampled = len(reply) > 1 and job.temperature > 0
         if job.request.until == "end" and not any(prefix.steps for prefix in job.request.prefixes):
             texts = [prefix.text for prefix in reply]
-            return self._guard.admit([answer], [texts], sampled=sampled, waiting=self._under_way > 0)
+            return self._guard.admit([answer], [texts], sampled=sampled, waiting=waiting)
         if sampled and len(job.request.prefixes) == 1:
             self._guard.see_steps([prefix.text for prefix in reply])
         return [answer]
@@ -205,9 +205,11 @@ class ServerEngine:
             read = count(ask.prompt) + count(ask.text)
         if count is not None and written is None:
             written = sum(count(piece.text) for piece in answer.pieces)
-        prefill = None if read is None else read - answer.cached
+        # Of several samples it says what the last had found in the cache: of a fresh prompt, what the first had read.
+        cached = answer.cached if len(answer.pieces) == 1 or ask.text else 0
+        prefill = None if read is None else read - cached
         # Its count has the prompt once, and all samples share that.
-        reused = None if read is None else answer.cached + (len(answer.pieces) - 1) * read
+        reused = None if read is None else cached + (len(answer.pieces) - 1) * read
         return Usage(prefill_tokens=prefill, decode_tokens=written, reused_tokens=reused)
 
     async def _finished(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tts_eval.engines.copies import CopyGuard, Reply
-from tts_eval.engines.sampling import keyed_int
+from tts_eval.engines.keys import keyed_int
 from tts_eval.engines.stops import split_steps, whole_characters
 from tts_eval.types import Decoding, Prefix, Problem, Sample, TtsEvalError, Usage
 

@@ -20,7 +20,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from tts_eval.engines.batch import Job
 from tts_eval.engines.ending import extended
-from tts_eval.engines.sampling import keyed_int
+from tts_eval.engines.keys import keyed_int
 from tts_eval.engines.stops import Decode
 from tts_eval.engines.text import require_room
 from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage

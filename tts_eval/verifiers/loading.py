@@ -108,7 +108,9 @@ def connect_verifier(
     family = _family(tokenizer, format)
     urls = endpoints(url, family)
     loaded = _tokenizer_for(family, tokenizer, "verifier_tokenizer")
-    verifier = HTTPVerifier(Replicas(urls, headers={}, deadline=deadline), loaded, family)
+    mend = "put user and password into verifier=, as in http://user:${PASSWORD}@host/v1 with PASSWORD exported"
+    replicas = Replicas(urls, headers={}, deadline=deadline, key_mend=mend, limits="deadline= in --model_args says")
+    verifier = HTTPVerifier(replicas, loaded, family)
     return _noisy(verifier, noise, seed)
 
 
