@@ -17,6 +17,7 @@ from lm_eval.models.dummy import DummyLM
 from tts_eval.journal import read_journal
 from tts_eval.model_adapters.answer import Answer
 from tts_eval.model_adapters.best_of_n import BestOfN
+from tts_eval.model_adapters.engines import build_base
 from tts_eval.model_adapters.records import question_of
 from tts_eval.model_adapters.replay import Replay
 from tts_eval.types import TtsEvalError
@@ -235,3 +236,9 @@ def test_an_unreadable_gguf_is_one_clear_error(tmp_path: Path) -> None:
     path.write_bytes(b"GGUF" + bytes(64))
     with pytest.raises(TtsEvalError, match=r"base model hf can't be made.*broken.gguf"):
         BestOfN({"base": "hf", "budget": 2, "pretrained": str(path)})
+
+
+def test_vllm_reads_no_pickle_unless_asked(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(TtsEvalError, match=r"holds its weights as a pickle.*load_format=pt"):
+        build_base("vllm", {"pretrained": str(tmp_path)}, None)

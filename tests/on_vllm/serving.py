@@ -45,9 +45,7 @@ class Server:
         self._log = log
         options = ["--max-model-len", str(CONTEXT), "--port", str(port)]
         options += ["--served-model-name", NAME, "--enable-prompt-tokens-details"]
-        options += ["--dtype", "bfloat16"] if torch.cuda.is_available() else ON_CPU
-        # As the model gives them: by default a server samples as the model's generation_config.json recommends.
-        options += ["--generation-config", "vllm", *more]
+        options += [*(["--dtype", "bfloat16"] if torch.cuda.is_available() else ON_CPU), *more]
         environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
         with log.open("w") as file:
             self._process = subprocess.Popen(
