@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -21,8 +22,15 @@ collect_ignore_glob = [] if importlib.util.find_spec("vllm") else ["test_*.py"]
 
 @pytest.fixture(scope="session")
 def server(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with SmolLM2."""
-    with Server(Path(sys.executable).with_name("vllm"), smollm2, tmp_path_factory.mktemp("server") / "log") as server:
+    """A server with SmolLM2, whose recommended sampling, greedy, goes for what a request leaves open."""
+    folder = tmp_path_factory.mktemp("served")
+    for file in smollm2.iterdir():
+        (folder / file.name).symlink_to(file)
+    recommended = folder / "generation_config.json"
+    values = json.loads(recommended.read_text())
+    recommended.unlink()
+    recommended.write_text(json.dumps(values | {"do_sample": True, "top_k": 1, "repetition_penalty": 2.0}))
+    with Server(Path(sys.executable).with_name("vllm"), folder, tmp_path_factory.mktemp("server") / "log") as server:
         yield server
 
 
