@@ -102,6 +102,28 @@ def test_running_out_of_memory_in_the_middle_changes_nothing(method: str, monkey
     assert len(sizes) > 30
 
 
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "best-of-n"])
+@pytest.mark.parametrize("place", [1, 5, 9])
+def test_running_out_of_memory_while_a_row_leaves_counts_it_once(
+    method: str, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = expected(method)
+    engine = tiny_engine(MODEL, DECODING)
+    kind = type(engine._batch.cache)
+    take, calls = kind.take, 0
+
+    def short_of_memory(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == place:
+            raise torch.OutOfMemoryError("no memory for that")
+        return take(*args)
+
+    monkeypatch.setattr(kind, "take", short_of_memory)
+    assert_same(search_all(engine, searches(method)), undisturbed)
+    assert calls > place
+
+
 def test_running_out_of_memory_between_two_steps_halves_the_batch_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """No row is left then: the batch is what is read of the kept prefixes."""
     engine = tiny_engine(MODEL, DECODING)

@@ -45,6 +45,10 @@ def test_the_arguments_are_lm_evals() -> None:
     assert seen == [("two words", expected)]
 
 
+def test_a_model_is_not_asked_for_nothing() -> None:
+    assert engine(lambda pairs: 1 // len(pairs)).poll() == []
+
+
 def test_equal_samples_stop_the_run() -> None:
     requests = [(Problem(f"p{i}", "x", (), 5), Sample((ROOT,), 4, "end")) for i in range(3)]
     with pytest.raises(TtsEvalError, match=r"all samples of a problem came back equal.*3 problems.*temperature 0.5"):

@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import ALPHABET, END, decode, run, tiny_engine, tiny_model
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from tts_eval.engines.stops import split_steps
-from tts_eval.engines.tokens import step_ends, vocabulary_hash
+from tts_eval.engines.tokens import encode, special_tokens, step_ends, vocabulary_hash
 from tts_eval.types import Decoding, Prefix, Problem, Sample
 
 
@@ -63,3 +68,24 @@ def test_a_vocabulary_is_known_by_its_tokens_and_ids() -> None:
     assert named(vocabulary) == named(dict(reversed(vocabulary.items())))
     assert len({named(vocabulary), named({**vocabulary, "x": END}), named({**vocabulary, "a": 1, "b": 0})}) == 3
     assert len(named(vocabulary)) == 64
+
+
+def gemma_like() -> PreTrainedTokenizerFast:
+    """Starts texts with a token, as its chat template does too, and has a blank line among its added tokens."""
+    backend = Tokenizer(WordLevel({"<bos>": 0, "a": 1, "b": 2, "[UNK]": 3}, unk_token="[UNK]"))
+    backend.pre_tokenizer = Whitespace()
+    backend.add_special_tokens(["<bos>"])
+    backend.add_tokens([AddedToken("\n\n", normalized=False)])
+    backend.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<bos>", unk_token="[UNK]")
+
+
+def test_an_added_token_that_is_text_is_not_special() -> None:
+    tokenizer = gemma_like()
+    assert "\n\n" in tokenizer.get_added_vocab()
+    assert set(special_tokens(tokenizer)) == {"<bos>", "[UNK]"}
+
+
+def test_a_prompt_has_one_start_token() -> None:
+    tokenizer = gemma_like()
+    assert encode(tokenizer, "a b") == encode(tokenizer, "<bos>a b") == [0, 1, 2]

@@ -246,3 +246,29 @@ def test_a_bare_prompt_has_no_steps_to_score(llama_folder: Path, tmp_path: Path)
     assert len(replies[1][0]) == 1
     saved(tmp_path, LlamaForTokenClassification, llama(num_labels=1, tts_eval={**OWN, "kind": "orm"}))
     assert len(load_verifier(str(tmp_path)).score([(PROBLEM, Prefix())])[0][0]) == 1
+
+
+def test_out_of_memory_halves_what_is_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, LlamaForTokenClassification, llama(num_labels=1, tts_eval=OWN))
+    problems = [Problem(f"p{index}", f"Q: What is {index} + 1?\nA: ", (), 100) for index in range(20)]
+    items = [(problem, prefix(*STEPS)) for problem in problems]
+    expected = [scores for scores, _ in load_verifier(str(tmp_path)).score(items)]
+    verifier = load_verifier(str(tmp_path))
+    model = verifier._reader._model  # type: ignore[attr-defined]
+    forward, most, refused = model.forward, 500, 0
+
+    def short_of_memory(*, input_ids: torch.Tensor, **rest: Any) -> Any:
+        nonlocal refused
+        if input_ids.numel() > most:
+            refused += 1
+            raise torch.OutOfMemoryError("no memory for that")
+        return forward(input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(model, "forward", short_of_memory)
+    for scores, others in zip([scores for scores, _ in verifier.score(items)], expected, strict=True):
+        assert scores == pytest.approx(others, abs=1e-5)
+    assert refused > 1
+    most = 0
+    verifier.forget()
+    with pytest.raises(TtsEvalError, match=r"runs out of memory on a single solution of \d+ tokens"):
+        verifier.score(items)

@@ -24,10 +24,11 @@ from tts_eval.engines.ending import extended
 from tts_eval.engines.exact import read_sequence, require_exact_rows, row_cache
 from tts_eval.engines.kept import KeptPrefixes
 from tts_eval.engines.keys import keyed_int
-from tts_eval.engines.memory import free_bytes, is_out_of_memory, keep_freed_memory, row_bytes
+from tts_eval.engines.memory import free_bytes, keep_freed_memory, row_bytes
 from tts_eval.engines.packing import Packing
 from tts_eval.engines.sampling import draw, uniforms
 from tts_eval.engines.stops import Decode, StopFinder
+from tts_eval.memory import is_out_of_memory
 from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage
 
 
@@ -300,13 +301,14 @@ class HFEngine:
         batch = self._batch
         row = batch.rows[index]
         stem, job = row.stem, row.stem.job
+        # First what may run out of memory: then the row starts again, and must not have been counted.
+        if reply.finish is None and self._kept.find(job.ticket, reply.tokens) is None:
+            kv = batch.cache.take(index, len(stem.ids) - 1)
+            self._kept.keep(job.ticket, reply.tokens, self._kept.node(stem.before, kv))
         for place in row.places:  # the reply has the path of the first
             job.replies[place.at] = reply if place is row.places[0] else replace(reply, path=place.path)
         job.missing -= len(row.places)
         job.decoded += len(row.tokens)
-        if reply.finish is None and self._kept.find(job.ticket, reply.tokens) is None:
-            kv = batch.cache.take(index, len(stem.ids) - 1)
-            self._kept.keep(job.ticket, reply.tokens, self._kept.node(stem.before, kv))
         batch.leave(index)
         if not job.missing:
             self._answered.append(job)

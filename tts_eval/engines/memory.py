@@ -1,4 +1,4 @@
-"""How much memory a row takes, how much there is, and what running out of it looks like."""
+"""How much memory a row takes, and how much there is."""
 
 from __future__ import annotations
 
@@ -53,11 +53,6 @@ def _cgroup_bytes() -> list[int]:
     except OSError:
         return []
     return [] if limit == "max" else [int(limit) - int(used)]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of the model says that memory has run out."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def keep_freed_memory() -> None:

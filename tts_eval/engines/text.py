@@ -72,6 +72,8 @@ class TextEngine:
 
     def poll(self) -> list[Reply]:
         """See `Engine.poll`: one call of the model, for as many waiting requests as make up a batch."""
+        if not self._queue:  # some models fail when they are asked for nothing
+            return []
         taken: list[tuple[int, Problem, Sample]] = []
         size = 0
         while self._queue and (not taken or size + sum(self._queue[0][2].counts) <= self._batch):

@@ -44,6 +44,20 @@ def decoder(tokenizer: Any) -> Decode:
     return partial(tokenizer.decode, skip_special_tokens=True)
 
 
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a prompt as lm-eval's `hf` makes them: a chat template may have written the start token already."""
+    start = tokenizer.bos_token
+    return list(tokenizer(text, add_special_tokens=not (start and text.startswith(start)))["input_ids"])
+
+
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """The tokens that `decoder` leaves out, which a problem may name as stop strings.
+
+    Not all added tokens: Gemma has its runs of newlines among those, and decodes them like any text.
+    """
+    return {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+
 def vocabulary_hash(tokenizer: Any) -> str:
     r"""Names a transformers tokenizer by its vocabulary: the sha256 hex digest of its sorted lines `token\tid`.
 

@@ -6,14 +6,16 @@ prompt of many solutions once.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 
-from tts_eval.types import Prefix, Problem, Usage
+from tts_eval.memory import is_out_of_memory
+from tts_eval.types import Prefix, Problem, TtsEvalError, Usage
 from tts_eval.verifiers.cache import Known, PrefixTree, common_length
 from tts_eval.verifiers.family import FamilyVerifier, finite_scores, rendered_whole
 from tts_eval.verifiers.formats import Format
@@ -95,8 +97,32 @@ class HFVerifier(FamilyVerifier):
     def _scores(self, problem: Problem, outputs: torch.Tensor, rendered: Rendered) -> tuple[float, ...]:
         return finite_scores(self._family, problem, outputs, rendered)
 
-    def _read(self, sequences: Iterable[Ids]) -> dict[Ids, tuple[torch.Tensor, int]]:
+    def _read(self, sequences: Collection[Ids]) -> dict[Ids, tuple[torch.Tensor, int]]:
         """For each sequence its outputs, [tokens, outputs], and how many tokens had to be read for them."""
+        while True:
+            try:
+                return self._read_all(sequences)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(max(map(len, sequences)), error)
+
+    def _shrink(self, longest: int, error: Exception) -> None:
+        """Out of memory: forgets all that was read, and goes on with half as much at a time."""
+        if self._batch_tokens <= longest:
+            raise TtsEvalError(
+                f"the verifier runs out of memory on a single solution of {longest} tokens ({error}): use a smaller "
+                "verifier, one behind a server (verifier=http://...), or a lower max_gen_toks in --gen_kwargs; what is "
+                "done is kept"
+            ) from error
+        self._batch_tokens = max(longest, self._batch_tokens // 2)
+        self._scratch = Scratch()
+        self.forget()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _read_all(self, sequences: Iterable[Ids]) -> dict[Ids, tuple[torch.Tensor, int]]:
         read: dict[Ids, tuple[torch.Tensor, int]] = {}
         unread: dict[Ids, Known] = {}
         for ids in sequences:
