@@ -165,7 +165,7 @@ def build_engine(
 
 def _hf_engine(base: Any, decoding: Decoding, max_rows: int | None, kept_bytes: int | None) -> Engine:
     from tts_eval.engines.hf import HFEngine
-    from tts_eval.engines.tokens import decoder
+    from tts_eval.engines.tokens import decoder, special_tokens
 
     generation = base.model.generation_config
     ends = {base.tokenizer.eos_token_id, *_as_list(generation.eos_token_id if generation else None)} - {None}
@@ -174,7 +174,7 @@ def _hf_engine(base: Any, decoding: Decoding, max_rows: int | None, kept_bytes: 
         encode=base.tok_encode,
         decode=decoder(base.tokenizer),
         end_tokens=ends,
-        special_tokens=base.tokenizer.get_added_vocab(),
+        special_tokens=special_tokens(base.tokenizer),
         context=base.max_length,
         decoding=decoding,
         max_rows=max_rows,
@@ -189,14 +189,14 @@ def _vllm_engine(base: Any, decoding: Decoding) -> Engine:
             "requests; use tensor_parallel_size= instead, or start one `vllm serve` a device and name them all in "
             "base=local-completions,base_url="
         )
-    from tts_eval.engines.tokens import decoder
+    from tts_eval.engines.tokens import decoder, special_tokens
     from tts_eval.engines.vllm import VLLMEngine
 
     return VLLMEngine(
         base.model.llm_engine,
         encode=base.tok_encode,
         decode=decoder(base.tokenizer),
-        special_tokens=base.tokenizer.get_added_vocab(),
+        special_tokens=special_tokens(base.tokenizer),
         context=base.max_length,
         decoding=decoding,
         lora=base.lora_request,

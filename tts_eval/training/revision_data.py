@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tts_eval.engines.tokens import encode
 from tts_eval.jsonl import Header
 from tts_eval.revision import revision_prompt
 from tts_eval.revisions import ChainedProblem, ChainFile, Pair, PairedProblem, PairFile, rest_em_pairs
@@ -173,7 +174,7 @@ def encode_pairs(
     for question in questions:
         for pair in question.pairs:
             prompt = revision_prompt(question.problem.prompt, pair.context[-window:], separator)
-            before = tokenizer(prompt)["input_ids"]
+            before = encode(tokenizer, prompt)
             target = tokenizer(pair.target, add_special_tokens=False)["input_ids"]
             if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in target:
                 continue

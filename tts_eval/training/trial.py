@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 from tts_eval.answers import default_grader, extract_answer
 from tts_eval.engines.hf import HFEngine
-from tts_eval.engines.tokens import decoder
+from tts_eval.engines.tokens import decoder, encode, special_tokens
 from tts_eval.revision import revision_prompt
 from tts_eval.scheduler import Scheduler
 from tts_eval.search.revise import Revision, revise
@@ -51,7 +52,7 @@ class Trial:
         """
         between = len(tokenizer(self.separator, add_special_tokens=False)["input_ids"])
         for question in self.questions:
-            prompt, most = len(tokenizer(question.problem.prompt)["input_ids"]), question.problem.max_tokens
+            prompt, most = len(encode(tokenizer, question.problem.prompt)), question.problem.max_tokens
             needed = prompt + self.window * (most + between) + most
             if needed > context:
                 raise TtsEvalError(
@@ -88,10 +89,10 @@ class Trial:
         ends = model.generation_config.eos_token_id
         return HFEngine(
             model,
-            encode=lambda text: list(tokenizer(text)["input_ids"]),
+            encode=partial(encode, tokenizer),
             decode=decoder(tokenizer),
             end_tokens={tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None},
-            special_tokens=tokenizer.get_added_vocab(),
+            special_tokens=special_tokens(tokenizer),
             context=model.config.get_text_config().max_position_embeddings,
             decoding=Decoding(TEMPERATURE, self.seed, self.run.step_delimiter),
         )
