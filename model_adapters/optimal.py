@@ -60,9 +60,14 @@ class Optimal(SearchLM):
         self._searchers = [self._searcher(strategy) for strategy in _choice(self._policy, self.arguments)]
 
     def _searcher(self, strategy: Mapping[str, Any]) -> SearchLM:
-        """The adapter of one strategy, on the same models, with what the probes leave of the budget."""
+        """The adapter of one strategy, on the same models, with what the probes leave of the budget.
+
+        A lookahead of j steps costs j + 1 generations a solution, and as such was compared when the policy was made.
+        """
         kind = STRATEGIES[strategy["name"]]
-        given = {**self.arguments, **strategy, "budget": self.arguments["budget"] - self.arguments["probes"]}
+        ahead = strategy.get("lookahead", kind.ARGUMENTS["lookahead"].default) if "lookahead" in kind.ARGUMENTS else 0
+        left = self.arguments["budget"] - self.arguments["probes"]
+        given = {**self.arguments, **strategy, "budget": max(1, left // (1 + whole(0)(ahead)))}
         own = {f"tts_{name}": given[name] for name in kind.ARGUMENTS if given.get(name) is not None}
         try:
             return kind({"base": self._base_name, "verifier": self.arguments["verifier"], **own}, like=self)
