@@ -449,7 +449,7 @@ def test_the_literal_command_on_a_real_model(smollm2: Path, tmp_path: Path) -> N
 def test_the_literal_command_over_a_chat_endpoint(endpoint: tuple[str, list[dict[str, Any]]], tmp_path: Path) -> None:
     url, received = endpoint
     record = literal(tmp_path, 2, base="local-chat-completions", model="served", base_url=url)
-    # The task's four worked examples are turns too.
-    assert [len(request["messages"]) for request in received] == [9] * 4 + [11] * 4
-    revised = [request["messages"][-2]["content"] for request in received[4:]]
+    # The task's four worked examples are turns too. Chains don't wait for one another.
+    assert sorted(len(request["messages"]) for request in received) == [9] * 4 + [11] * 4
+    revised = [request["messages"][-2]["content"] for request in received if len(request["messages"]) == 11]
     assert {one.text for one in record.candidates if one.attempt == 0} <= set(revised)
