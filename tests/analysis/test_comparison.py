@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import journals
@@ -9,11 +11,15 @@ import pytest
 from scipy.stats import norm
 
 from tts_eval.analysis import load_pools
-from tts_eval.analysis.comparison import baseline_of, compare, measure
+from tts_eval.analysis.comparison import baselines_of, compare, measure
 from tts_eval.answers import default_grader
 from tts_eval.cli import main
-from tts_eval.journal import Record
+from tts_eval.journal import Journal, Record
+from tts_eval.jsonl import Header
 from tts_eval.types import Candidate, TtsEvalError, Usage
+
+
+Command = Callable[..., tuple[int, str, str]]
 
 
 def record(uid: str, strategy: str, answers: str, **parameters: int) -> Record:
@@ -37,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_joint_search_against_samples_at_equal_budgets(folder: Path) -> None:
     sets, _ = load_pools([folder], default_grader())
-    baseline = baseline_of(sets, "best-of-n")["toy"]
+    (baseline,) = baselines_of(sets, "best-of-n")
     assert [pool.uid for pool in baseline.pools] == ["p", "q"] and baseline.budget == 4  # the larger of the two runs
     how = {"selection": "best_of_n_weighted", "aggregation": "last"}
     samples = measure(baseline, [1, 2, 4, 8], **how)
@@ -61,7 +67,7 @@ def test_a_joint_search_against_samples_at_equal_budgets(folder: Path) -> None:
 def test_a_baseline_that_is_not_there(folder: Path) -> None:
     sets, _ = load_pools([folder], default_grader())
     with pytest.raises(TtsEvalError, match=r"--against beam: no such run; .* are best-of-n"):
-        baseline_of(sets, "beam")
+        baselines_of(sets, "beam")
 
 
 def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,3 +79,66 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = out[0].read_text().splitlines()
     assert lines[0].startswith("task,strategy,against,budget") and any(",beam,best-of-n,4," in line for line in lines)
     assert out[1].stat().st_size > 1000
+
+
+def write(path: Path, one: Record, **run: object) -> None:
+    with Journal.open(path, Header({"model": {"pretrained": "m"}, "verifier": None, **run})) as journal:
+        journal.append(one)
+
+
+def compared(path: Path, budget: int) -> dict[str, tuple[str, str]]:
+    """By strategy what it was compared with, and the difference."""
+    rows = csv.DictReader(path.read_text().splitlines())
+    return {row["strategy"]: (row["against"], row["difference"]) for row in rows if row["budget"] == str(budget)}
+
+
+@pytest.mark.parametrize("of", ["model", "verifier", "prompting"])
+def test_each_run_against_the_samples_of_its_own_kind(tmp_path: Path, of: str, tts_eval_command: Command) -> None:
+    for name, samples in (("small", "12"), ("big", "11")):
+        write(tmp_path / f"candidates_a_{name}.jsonl", record("p", "best-of-n", samples), **{of: {"name": name}})
+        write(tmp_path / f"candidates_b_{name}.jsonl", record("p", "beam", "11"), **{of: {"name": name}})
+    out = tmp_path / "out.csv"
+    status, shown, said = tts_eval_command("compare", tmp_path, "--csv", out, "--figure", tmp_path / "out.png")
+    small, big = (f'best-of-n ({of}.name="{name}")' for name in ("small", "big"))
+    # Of the small model's two samples one is right, and the two tie; a beam of right ones gains a half.
+    assert compared(out, 2) == {
+        small: (small, "0.0"),
+        big: (big, "0.0"),
+        f'beam ({of}.name="small")': (small, "0.5"),
+        f'beam ({of}.name="big")': (big, "0.0"),
+    }
+    assert (status, said) == (0, "")
+    small_last = shown.index(f"difference to {small} at") > shown.index(f"difference to {big} at")
+    assert shown.count("### toy, 1 problems") == 2 and small_last
+
+
+def test_runs_without_samples_of_their_kind(tmp_path: Path, tts_eval_command: Command) -> None:
+    write(tmp_path / "candidates_a.jsonl", record("p", "best-of-n", "12"))
+    write(tmp_path / "candidates_b.jsonl", record("p", "beam", "11"), verifier={"name": "prm"})
+    write(tmp_path / "candidates_c.jsonl", record("p", "dvts", "11"), model={"pretrained": "other"})
+    write(tmp_path / "candidates_d.jsonl", record("p", "rebase", "11"), prompting={"num_fewshot": 4})
+    out = tmp_path / "out.csv"
+    status, _, said = tts_eval_command("compare", tmp_path, "--csv", out)
+    against = {"best-of-n": "0.0", "beam": "0.5", "rebase": "0.5"}
+    assert status == 0 and compared(out, 2) == {name: ("best-of-n", gain) for name, gain in against.items()}
+    assert said.splitlines() == [
+        "tts-eval compare: toy, beam: no best-of-n with its verifier, so another is taken",
+        "tts-eval compare: toy, dvts: left out, no best-of-n of its model",
+        "tts-eval compare: toy, rebase: no best-of-n with its prompts or limits, so another is taken",
+    ]
+
+
+def test_the_verifier_counts_before_the_size(tmp_path: Path, tts_eval_command: Command) -> None:
+    write(tmp_path / "candidates_a.jsonl", record("p", "best-of-n", "12"), verifier={"name": "prm"})
+    write(tmp_path / "candidates_b.jsonl", record("p", "best-of-n", "2222"), verifier={"name": "orm"})
+    write(tmp_path / "candidates_c.jsonl", record("p", "beam", "11"), verifier={"name": "prm"})
+    write(tmp_path / "candidates_d.jsonl", record("p", "rebase", "11"), verifier={"name": "third"})
+    out = tmp_path / "out.csv"
+    status, _, said = tts_eval_command("compare", tmp_path, "--csv", out)
+    found = compared(out, 2)
+    assert (status, found["beam"], found["rebase"]) == (
+        0,
+        ('best-of-n (verifier.name="prm")', "0.5"),
+        ('best-of-n (verifier.name="orm")', "1.0"),  # the largest of its model
+    )
+    assert said == "tts-eval compare: toy, rebase: no best-of-n with its verifier, so another is taken\n"

@@ -143,6 +143,55 @@ def test_the_newest_of_repeated_problems_counts(tmp_path: Path) -> None:
     assert notes == ["1 problems occur again with the same strategy and seed; the newest journal counts"]
 
 
+def test_what_counts_is_when_a_run_started_rather_than_its_path(tmp_path: Path) -> None:
+    for name, answers, started in (("a", "11", "2026-03-01T12:00:00"), ("b", "22", "2026-02-28T12:00:00.5")):
+        write(tmp_path / f"candidates_{name}.jsonl", record("a", answers), run={"model": M, "started": started})
+    (found,), notes = load_pools([tmp_path], Equality())
+    assert found.pools[0].correct.tolist() == [1, 1] and "the newest journal counts" in notes[0]
+    write(tmp_path / "candidates_c.jsonl", record("a", "12"), run={"model": M})  # it doesn't say when: its path decides
+    assert load(tmp_path)[0].pools[0].correct.tolist() == [1, 0]
+
+
+def test_other_prompts_or_limits_are_other_runs(tmp_path: Path) -> None:
+    """Only what was given and differs is in the label."""
+    asked = {"prompting": {"num_fewshot": None, "apply_chat_template": True}, "limits": [[["\n\nProblem:"], 1024]]}
+    runs = {
+        "candidates_1": asked,
+        "candidates_2": {**asked, "prompting": {"num_fewshot": 4, "apply_chat_template": True}},
+        "candidates_3": {**asked, "limits": [[["\n\nProblem:"], 512]]},
+    }
+    for name, run in runs.items():
+        write(tmp_path / f"{name}.jsonl", record("a"), run={"model": M, **run})
+    sets, notes = load_pools([tmp_path], Equality())
+    assert [s.strategy for s in sets] == [
+        "best_of_n (limits.max_tokens=1024)",
+        "best_of_n (limits.max_tokens=1024, prompting.num_fewshot=4)",
+        "best_of_n (limits.max_tokens=512)",
+    ]
+    assert sets[2].prompts == {
+        "prompting": {"apply_chat_template": True},
+        "limits": {"stop": ["\n\nProblem:"], "max_tokens": 512},
+    }
+    assert notes == []
+
+
+def test_long_prompts_are_cut_in_labels(tmp_path: Path) -> None:
+    for index, end in enumerate(("calmly", "boldly")):
+        run = {"model": M, "prompting": {"system_instruction": "Think step by step. " * 10 + end}}
+        write(tmp_path / f"candidates_{index}.jsonl", record("a"), run=run)
+    labels = [s.strategy for s in load(tmp_path)]
+    assert len(set(labels)) == 2
+    assert all(label.startswith('best_of_n (prompting.system_instruction="Think step') for label in labels)
+    assert all(len(label) < 110 for label in labels)
+
+
+@pytest.mark.parametrize("limits", [[], [[["\n"], 8], [["\n"], 16]], [8], "none", {"a": [[1, 2]]}])
+def test_limits_of_any_form(tmp_path: Path, limits: object) -> None:
+    write(tmp_path / "candidates_1.jsonl", record("a"), run={"model": M})
+    write(tmp_path / "candidates_2.jsonl", record("a"), run={"model": M, "limits": limits})
+    assert len(load(tmp_path)) == (2 if limits else 1)
+
+
 def test_gold_from_the_samples_beside_the_journal(tmp_path: Path) -> None:
     write(
         tmp_path / "candidates_toy_2026.jsonl",

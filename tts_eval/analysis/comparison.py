@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,8 +58,11 @@ class Comparison:
     level: Any = None
 
 
-def baseline_of(sets: Sequence[PoolSet], name: str) -> dict[str, PoolSet]:
-    """The strategy to compare with, by task: of several runs the largest, since it speaks for all smaller budgets.
+def baselines_of(sets: Sequence[PoolSet], name: str) -> list[PoolSet]:
+    """The runs to compare with: one a task, model, verifier and way of asking.
+
+    Of several such runs the largest, since it speaks for all smaller budgets. Where a task has one baseline, it is
+    called `name`; of several each keeps the parameters that tell it from the others.
 
     Raises:
         TtsEvalError: If there is none of that name, or it isn't one of independent samples.
@@ -65,14 +70,15 @@ def baseline_of(sets: Sequence[PoolSet], name: str) -> dict[str, PoolSet]:
     found: dict[str, PoolSet] = {}
     for pools in sets:
         if is_run_of(pools, name) and pools.independent:
-            largest = max(found.get(pools.task, pools), pools, key=lambda one: pool_budgets(one)[-1])
-            found[pools.task] = replace(largest, strategy=name)
+            whose = json.dumps([pools.task, pools.model, pools.verifier, pools.prompts], sort_keys=True)
+            found[whose] = max(found.get(whose, pools), pools, key=lambda one: pool_budgets(one)[-1])
     if not found:
         known = sorted({pools.strategy.split(" (")[0] for pools in sets if pools.independent})
         raise TtsEvalError(
             f"--against {name}: no such run; the runs of independent samples here are {', '.join(known) or 'none'}"
         )
-    return found
+    tasks = Counter(pools.task for pools in found.values())
+    return [pools if tasks[pools.task] > 1 else replace(pools, strategy=name) for pools in found.values()]
 
 
 def is_run_of(pools: PoolSet, name: str) -> bool:
@@ -97,6 +103,20 @@ class Measured:
     selection: Measure
     aggregation: Aggregation
     values: Mapping[str, Floats]
+
+
+def baseline_for(pools: PoolSet, baselines: Sequence[Measured]) -> Measured | None:
+    """What to compare a run with: the baseline of its own model, verifier and way of asking.
+
+    Without such a one the likest of its model, as a majority needs no verifier; None without any of its model.
+    """
+    alike = [one for one in baselines if one.pools.task == pools.task and one.pools.model == pools.model]
+
+    def likeness(one: Measured) -> tuple[bool, bool, int]:
+        of = one.pools
+        return of.verifier == pools.verifier, of.prompts == pools.prompts, pool_budgets(of)[-1]
+
+    return max(alike, key=likeness, default=None)
 
 
 def measure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections import defaultdict
@@ -24,6 +25,9 @@ DEPENDENT_STRATEGIES = ("beam", "lookahead", "dvts", "rebase", "revise", "optima
 
 # They don't change how a candidate comes about. An aggregation that a strategy lists does: it ranked the prefixes.
 _NOT_PARAMETERS = ("name", "seed", "budget", "selection")
+
+_PROMPTS = ("prompting", "limits")
+_LONGEST = 60  # characters that a label gives to a system prompt or to stop strings
 
 
 class Grader(Protocol):
@@ -72,6 +76,7 @@ class PoolSet:
         parameters: The strategy as the journals have it: its `name` and everything that it was given.
         model: The policy, as the journals' headers have it; empty where they don't have one.
         verifier: The verifier, likewise; empty without one.
+        prompts: How the policy was asked: `prompting` and `limits` of the headers, without what wasn't given.
     """
 
     task: str
@@ -82,6 +87,7 @@ class PoolSet:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     verifier: Mapping[str, Any] = field(default_factory=dict)
+    prompts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,11 +102,12 @@ class _Key:
 
 @dataclass(frozen=True)
 class _Graded:
-    """A record, what is known of its problem, and what its journal's header says of the run."""
+    """A record, what is known of its problem, what its journal's header says of the run, and when that started."""
 
     record: Record
     gold: Gold
     run: Mapping[str, Any]
+    started: str | None
 
 
 def find_journals(paths: Sequence[Path]) -> list[Path]:
@@ -144,14 +151,18 @@ def load_pools(
     records: dict[_Key, dict[tuple[str, int], _Graded]] = defaultdict(dict)
     lacking: dict[str, list[str]] = defaultdict(list)
     repeated = 0
-    for run, record, gold in _graded_records(find_journals(paths), notes if lenient else None):
+    for run, started, record, gold in _graded_records(find_journals(paths), notes if lenient else None):
         if gold is None:
             lacking[record.task].append(record.uid)
             continue
-        key = _key(run, record)
-        repeated += (record.uid, record.seed) in records[key]
+        of_key, place = records[_key(run, record)], (record.uid, record.seed)
+        if place in of_key:
+            repeated += 1
+            before = of_key[place].started
+            if before is not None and started is not None and started < before:
+                continue
         kept = record if texts else replace(record, candidates=tuple(map(_without_text, record.candidates)))
-        records[key][record.uid, record.seed] = _Graded(kept, gold, run)
+        of_key[place] = _Graded(kept, gold, run, started)
     if not records and not lacking:
         raise TtsEvalError(
             f"no finished problem in {', '.join(map(str, paths))}; run the same lm_eval command again to go on with it"
@@ -169,8 +180,11 @@ def load_pools(
 
 def _graded_records(
     journals: Sequence[Path], malformed: list[str] | None
-) -> Iterator[tuple[Mapping[str, Any], Record, Gold | None]]:
-    """Every record with its run and gold answer; what is wrong in a journal goes to `malformed`, if that is a list."""
+) -> Iterator[tuple[Mapping[str, Any], str | None, Record, Gold | None]]:
+    """Every record with its run, when that started, and its gold answer.
+
+    What is wrong in a journal goes to `malformed`, if that is a list.
+    """
     samples: dict[tuple[Path, str], dict[str, Gold]] = {}
     for path in journals:
         try:
@@ -180,12 +194,27 @@ def _graded_records(
                 raise
             malformed.append(f"left out: {error}")
             continue
-        run = {} if header is None else {name: header.run.get(name) for name in ("model", "verifier")}
+        run = {} if header is None else _told_apart(header.run)
+        started = None if header is None else header.run.get("started")
         for record in records:
             where = path.parent, record.task
             if record.gold is None and where not in samples:
                 samples[where] = read_samples_gold(*where)
-            yield run, record, gold_of(record, samples.get(where, {}))
+            when = started if isinstance(started, str) else None
+            yield run, when, record, gold_of(record, samples.get(where, {}))
+
+
+def _told_apart(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a header's run makes other candidates, besides the strategy that each line has."""
+    prompting, limits = run.get("prompting"), run.get("limits")
+    if isinstance(prompting, dict):
+        # Options that weren't given say nothing, and a label is short without them.
+        prompting = {name: value for name, value in prompting.items() if value is not None}
+    match limits:
+        case [[stop, max_tokens]]:  # all problems have the same, which is usual
+            limits = {"stop": stop, "max_tokens": max_tokens}
+    given = {name: value for name, value in zip(_PROMPTS, (prompting, limits), strict=True) if value}
+    return {"model": run.get("model"), "verifier": run.get("verifier"), **given}
 
 
 def _without_text(candidate: Candidate) -> Candidate:
@@ -211,6 +240,7 @@ def _build(records: Mapping[_Key, Mapping[tuple[str, int], _Graded]], grader: Gr
         alike = [other for other in records if (other.task, other.name) == (key.task, key.name)]
         label, first = _label(key, alike, independent), next(iter(of_key.values()))
         of_run = [as_mapping(first.run.get(name)) for name in ("model", "verifier")]
+        of_run.append({name: first.run[name] for name in _PROMPTS if name in first.run})
         sets.append(PoolSet(key.task, label, key.budget, independent, pools, first.record.strategy, *of_run))
     return sorted(sets, key=lambda s: (s.task, s.strategy, s.budget))
 
@@ -229,8 +259,15 @@ def _pool(record: Record, gold: Gold, grader: Grader, verdicts: Iterator[bool]) 
 def _label(key: _Key, alike: Sequence[_Key], independent: bool) -> str:
     """Names a set so that no two sets give rows that look the same."""
     common = frozenset.intersection(*(other.parameters for other in alike))
-    differing = [f"{name}={value}" for name, value in sorted(key.parameters - common)]
+    differing = [f"{name}={_shown(name, value)}" for name, value in sorted(key.parameters - common)]
     # Independent pools of two budgets both give the smaller budgets; other strategies give one budget each.
     if independent and len({other.budget for other in alike if other.parameters == key.parameters}) > 1:
         differing.append(f"budget={key.budget}")
     return f"{key.name} ({', '.join(differing)})" if differing else key.name
+
+
+def _shown(name: str, value: str) -> str:
+    """A parameter's value in a label: a long system prompt is cut, and a digest tells it from others."""
+    if not name.startswith(_PROMPTS) or len(value) <= _LONGEST:
+        return value
+    return f"{value[: _LONGEST - 10]}...{hashlib.sha256(value.encode()).hexdigest()[:6]}"

@@ -107,6 +107,30 @@ def roles_of(sets: Sequence[PoolSet], task: str | None = None) -> Roles:
     )
 
 
+def difficulty_of(sets: Sequence[PoolSet], base: PoolSet) -> PoolSet:
+    """The samples by which bins are cut, where others than the runs' are given.
+
+    Args:
+        sets: What `load_pools` returned of them.
+        base: The base model's samples among the runs.
+
+    Raises:
+        TtsEvalError: If there are none of the same task, model, verifier and prompts, or they are the runs' own.
+    """
+    about = base.task, base.model, base.verifier, base.prompts
+    able = [of for of in sets if of.independent and (of.task, of.model, of.verifier, of.prompts) == about]
+    if not able:
+        verifier = f" with verifier {model_name(base.verifier)}" if base.verifier else ""
+        raise TtsEvalError(
+            f"--bins: no independent samples of {model_name(base.model)}{verifier} on {base.task}; make some by "
+            "lm_eval --model tts-best-of-n with the arguments of the run and another seed="
+        )
+    found = max(able, key=_largest)
+    if {pool.seed for pool in found.pools} & {pool.seed for pool in base.pools} and found.parameters == base.parameters:
+        raise TtsEvalError("--bins: these are samples of the runs themselves; sample again, with another seed=")
+    return found
+
+
 def _revisions(sets: Sequence[PoolSet]) -> tuple[Revisions | None, Revisions | None, list[str]]:
     """The chains with the most attempts, those without history beside them, and notes on the others."""
     found: list[Revisions] = []
@@ -130,11 +154,11 @@ def _revisions(sets: Sequence[PoolSet]) -> tuple[Revisions | None, Revisions | N
     return main, beside[0] if beside else None, notes
 
 
-def _by_models(sets: Sequence[PoolSet]) -> Mapping[tuple[str, str], list[PoolSet]]:
-    """By policy and verifier."""
-    groups: dict[tuple[str, str], list[PoolSet]] = defaultdict(list)
+def _by_models(sets: Sequence[PoolSet]) -> Mapping[str, list[PoolSet]]:
+    """By policy and verifier, and how the policy was asked."""
+    groups: dict[str, list[PoolSet]] = defaultdict(list)
     for pools in sets:
-        groups[json.dumps(pools.model, sort_keys=True), json.dumps(pools.verifier, sort_keys=True)].append(pools)
+        groups[json.dumps([pools.model, pools.verifier, pools.prompts], sort_keys=True)].append(pools)
     return groups
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tts_eval.analysis import MEASURES, load_pools, pool_budgets
-from tts_eval.analysis.comparison import Comparison, baseline_of, compare, is_run_of, measure
+from tts_eval.analysis.comparison import Comparison, baseline_for, baselines_of, compare, is_run_of, measure
 from tts_eval.answers import default_grader
 from tts_eval.commands.bins import add_bins, parts_of, read_bins
 from tts_eval.commands.options import add_pools, budget_list
@@ -34,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints a table a task, or a level or bin of it; what had to be left out is said on stderr.
 
+    Each run is compared with the baseline of its own model and verifier; several baselines have tables of their own.
+
     Args:
         args: See `configure`.
 
@@ -42,16 +44,23 @@ def run(args: argparse.Namespace) -> int:
     """
     bins = read_bins(args)
     sets, notes = load_pools(args.paths, default_grader())
-    baselines = baseline_of(sets, args.against)
+    baselines = baselines_of(sets, args.against)
     wanted = args.budgets or sorted({budget for pools in sets for budget in pool_budgets(pools)})
     draws = {"resamples": args.resamples, "seed": args.seed}
     how = {"selection": args.selection, "aggregation": args.aggregation, **draws}
-    measured = {task: measure(pools, wanted, **how) for task, pools in baselines.items()}
-    others = [pools for pools in sets if pools.task in baselines and not is_run_of(pools, args.against)]
+    measured = [measure(pools, wanted, **how) for pools in baselines]
+    others = [pools for pools in sets if not is_run_of(pools, args.against)]
     rows: list[Comparison] = []
-    for pools in [*baselines.values(), *others]:
-        baseline = measured[pools.task]
-        one = baseline if pools is baseline.pools else measure(pools, wanted, **how)
+    for pools in [*baselines, *others]:
+        name, baseline = f"{pools.task}, {pools.strategy}", baseline_for(pools, measured)
+        if baseline is None:
+            notes.append(f"{name}: left out, no {args.against} of its model")
+            continue
+        against = baseline.pools
+        if (against.verifier, against.prompts) != (pools.verifier, pools.prompts):
+            what = "verifier" if against.prompts == pools.prompts else "prompts or limits"
+            notes.append(f"{name}: no {args.against} with its {what}, so another is taken")
+        one = baseline if pools is against else measure(pools, wanted, **how)
         parts, said = parts_of(pools, args.by, bins)
         notes += said
         found = [
@@ -60,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             for row in compare(one, baseline, list({pool.uid: None for pool in part.pools}), level=level, **draws)
         ]
         if not found:
-            notes.append(f"{pools.task}, {pools.strategy}: no problem, budget or score in common with {args.against}")
+            notes.append(f"{name}: no problem, budget or score in common with {against.strategy}")
         rows += found
     print_notes(args.command, notes)
     if not rows:
@@ -69,5 +78,9 @@ def run(args: argparse.Namespace) -> int:
         write_file(args.csv, to_csv(rows))
     if args.figure is not None:
         comparison_figure(rows, args.figure)
-    print(comparison_table(rows), end="")
+    tables = [
+        comparison_table([row for row in rows if row.against == against])
+        for against in dict.fromkeys(row.against for row in rows)
+    ]
+    print("\n".join(tables), end="")
     return 0
