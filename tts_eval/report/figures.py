@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,36 @@ _STYLES = {
     "mean": {"color": "#999999", "linestyle": "-", "marker": "x"},
 }
 
+# Several aggregations of one selection share its colour; the first looks as it does alone.
+_MARKERS = ("", "v", "P", "*", "h")
+_HATCHES = ("", "///", "...", "xxx", "ooo")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What has a line or bars of its own.
+
+    Attributes:
+        selection: The rule.
+        aggregation: How step scores became one score, or None.
+        label: In the legend.
+        place: Of the aggregation among those shown, from 0.
+        shift: The same as a share of their number, below 1.
+    """
+
+    selection: str
+    aggregation: str | None
+    label: str
+    place: int
+    shift: float
+
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of the rows that belong to it."""
+        return [row for row in rows if (row.selection, row.aggregation) == (self.selection, self.aggregation)]
+
 
 def accuracy_figure(rows: Sequence[Row], path: Path) -> None:
-    """Draws accuracy over budget, a panel a task and strategy, a line a selection rule, with 95 % intervals.
+    """Draws accuracy over budget, a panel a task and strategy, a line a selection rule and aggregation, with intervals.
 
     Args:
         rows: As `tts_eval.analysis.accuracy_rows` returns them.
@@ -33,11 +61,13 @@ def accuracy_figure(rows: Sequence[Row], path: Path) -> None:
     """
     figure, panels = _panels(rows)
     for axes, of_panel in panels:
-        for index, (selection, style) in enumerate(_STYLES.items()):
-            line = [row for row in of_panel if row.selection == selection]
+        for column in _columns(rows):
+            line = column.rows(of_panel)
             if line:
-                budgets = [row.budget * 2 ** (0.05 * (index - 2)) for row in line]  # side by side, so that all show
-                axes.errorbar(budgets, *_percents(line), label=selection, elinewidth=0.8, capsize=2, **style)
+                step = list(_STYLES).index(column.selection) - 2 + column.shift
+                budgets = [row.budget * 2 ** (0.05 * step) for row in line]  # side by side, so that all show
+                style = {**_STYLES[column.selection], **({"marker": _MARKERS[column.place]} if column.place else {})}
+                axes.errorbar(budgets, *_percents(line), label=column.label, elinewidth=0.8, capsize=2, **style)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted({row.budget for row in of_panel}))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -46,7 +76,7 @@ def accuracy_figure(rows: Sequence[Row], path: Path) -> None:
 
 
 def level_figure(rows: Sequence[Row], path: Path) -> None:
-    """Draws accuracy at the largest budget by difficulty level, a panel a task and strategy, a bar a selection rule.
+    """Draws accuracy at the largest budget by level, a panel a task and strategy, a bar a selection and aggregation.
 
     Args:
         rows: Those of `accuracy_rows`, with levels.
@@ -59,16 +89,30 @@ def level_figure(rows: Sequence[Row], path: Path) -> None:
     for axes, of_panel in panels:
         budget = max(row.budget for row in of_panel)
         levels = list(dict.fromkeys(row.level for row in of_panel))
-        shown = [selection for selection in reversed(_STYLES) if any(row.selection == selection for row in of_panel)]
-        for index, selection in enumerate(shown):
-            bars = [row for row in of_panel if row.selection == selection and row.budget == budget]
+        shown = [column for column in _columns(rows) if column.rows(of_panel)]
+        shown.sort(key=lambda column: -list(_STYLES).index(column.selection))
+        for index, column in enumerate(shown):
+            bars = [row for row in column.rows(of_panel) if row.budget == budget]
             places = [levels.index(row.level) + 0.8 * ((index + 0.5) / len(shown) - 0.5) for row in bars]
             heights, ends = _percents(bars)
-            color, label = _STYLES[selection]["color"], selection if selection == "mean" else f"{selection}, N={budget}"
-            axes.bar(places, heights, 0.8 / len(shown), yerr=ends, color=color, label=label, capsize=2)
+            label = column.label if column.selection == "mean" else f"{column.label}, N={budget}"
+            look = {"color": _STYLES[column.selection]["color"], "hatch": _HATCHES[column.place]}
+            axes.bar(places, heights, 0.8 / len(shown), yerr=ends, label=label, capsize=2, **look)
         axes.set_xticks(range(len(levels)), [str(level) for level in levels])
         axes.set_xlabel("level")
     _finish(figure, path)
+
+
+def _columns(rows: Sequence[Row]) -> list[_Column]:
+    """What is shown, the selections as their styles are ordered; of several aggregations each has its name."""
+    hows = list(dict.fromkeys(row.aggregation for row in rows if row.aggregation is not None))
+    found = []
+    for selection in _STYLES:
+        for how in dict.fromkeys(row.aggregation for row in rows if row.selection == selection):
+            place = 0 if how is None else hows.index(how)
+            label = selection if how is None or len(hows) == 1 else f"{selection} ({how})"
+            found.append(_Column(selection, how, label, place, place / max(1, len(hows))))
+    return found
 
 
 def _panels(rows: Sequence[Row]) -> tuple[Any, list[tuple[Any, list[Row]]]]:
@@ -86,8 +130,9 @@ def _panels(rows: Sequence[Row]) -> tuple[Any, list[tuple[Any, list[Row]]]]:
 
 def _percents(rows: Sequence[Row]) -> tuple[list[float], list[list[float]]]:
     """Accuracies, and how far their intervals reach below and above."""
-    below = [100 * (row.accuracy - row.low) for row in rows]
-    above = [100 * (row.high - row.accuracy) for row in rows]
+    # Rounding may put an end of 0 or 1 a hair inside the accuracy, and matplotlib refuses negative lengths.
+    below = [100 * max(0.0, row.accuracy - row.low) for row in rows]
+    above = [100 * max(0.0, row.high - row.accuracy) for row in rows]
     return [100 * row.accuracy for row in rows], [below, above]
 
 
