@@ -160,6 +160,24 @@ def test_what_cant_be_reported_says_why(
     assert said in err
 
 
+def test_bins_may_be_cut_by_other_samples(tmp_path: Path, tts_eval_command: Run) -> None:
+    write_run(tmp_path / "runs", {"name": "best-of-n"}, 16)
+    write_run(tmp_path / "runs", {"name": "beam", "width": 4}, 16)
+    write_run(tmp_path / "other", {"name": "best-of-n"}, 16, seed=1)
+    texts = []
+    for bins in ([], ["--bins", tmp_path / "other"]):
+        status, _, err = tts_eval_command("report", tmp_path / "runs", *bins, "--output", tmp_path / "out", *FAST)
+        assert status == 0, err
+        texts.append((tmp_path / "out" / "report.md").read_text(encoding="utf-8"))
+    assert "cut by best-of-N's own samples, which flatters" in texts[0]
+    assert "cut by 16 other samples of each problem" in texts[1]
+    status, _, err = tts_eval_command("report", tmp_path / "runs", "--bins", tmp_path / "runs")
+    assert status == 1 and "--bins: these are samples of the runs themselves" in err
+    write_run(tmp_path / "strange", {"name": "best-of-n"}, 16, model="big", seed=1)
+    status, _, err = tts_eval_command("report", tmp_path / "runs", "--bins", tmp_path / "strange")
+    assert status == 1 and "--bins: no independent samples of small with verifier prm on toy" in err
+
+
 def test_a_larger_run_of_other_problems_is_refused(runs: Path, tmp_path: Path, tts_eval_command: Run) -> None:
     larger = write_larger(tmp_path / "larger", problems=0)
     status, _, err = tts_eval_command("report", runs / "runs", "--larger", larger, "--times", "2", "--output", tmp_path)

@@ -40,6 +40,13 @@ def test_the_paper_s_three_ratios_compare_at_256_64_and_16_generations() -> None
     assert not any(row.at_least for row in rows)
 
 
+def test_more_than_equal_flops_is_no_win() -> None:
+    values, costs = curve(0.5, 0.9), [64.0, 256.0]
+    for accuracy, verdict in ((0.1, None), (0.5, None), (0.8, "lose")):
+        (row,) = exchange("s", values, costs, curve(accuracy)[::-1, 0], times=14.2, ratios=(22,), accounting=V1)
+        assert (round(row.budget), row.measured, row.at_most, row.verdict) == (16, 64, True, verdict)
+
+
 def test_what_was_not_run_is_measured_at_the_largest_budget_and_says_so() -> None:
     (row,) = exchange("s", curve(0.1, 0.2), [1, 4], curve(0.5)[:, 0], times=14.2, ratios=(0.16,), accounting=V1)
     assert (row.measured, row.at_least) == (4, True)

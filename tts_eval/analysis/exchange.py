@@ -39,7 +39,7 @@ class Exchange:
         level: The problems' bin; None for all.
         ratio: R, inference tokens over pretraining tokens.
         budget: K, the generations a problem that match the larger model.
-        measured: The budget at which the small model was scored: K, or the largest one that was run.
+        measured: The budget at which the small model was scored: K, or the one nearest to it that was run.
         accuracy: The small model's there, between two budgets on a line over log2.
         larger: The larger model's.
         gain: (accuracy - larger) / larger, the paper's relative gain; None where the larger model solves nothing.
@@ -48,7 +48,8 @@ class Exchange:
         difference: accuracy - larger,
         difference_low: with its interval,
         difference_high: likewise.
-        verdict: Of test-time compute: whether the interval of the difference is above or below zero.
+        verdict: Of test-time compute: whether the interval of the difference is above or below zero. None where it
+            was scored with more than equal FLOPs and doesn't lose even so.
         n: Number of problems.
     """
 
@@ -65,13 +66,18 @@ class Exchange:
     difference: float
     difference_low: float
     difference_high: float
-    verdict: Verdict
+    verdict: Verdict | None
     n: int
 
     @property
     def at_least(self) -> bool:
         """Whether fewer generations were run than would match: the small model may be better than measured."""
         return self.measured * _WITHIN < self.budget
+
+    @property
+    def at_most(self) -> bool:
+        """Whether more generations were run than match: the small model is worse than measured."""
+        return self.measured > self.budget * _WITHIN
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,9 @@ def exchange(
         relative = np.divide(ours - theirs, theirs, out=np.full_like(ours, np.nan), where=theirs > 0)
         gain_low, gain_high = map(float, percentiles(relative)) if (theirs > 0).any() else (None, None)
         accuracy, of_larger = float(small.mean()), float(larger.mean())
+        verdict: Verdict | None = "win" if low > 0 else "lose" if high < 0 else "tie"
+        if measured > budget * _WITHIN and verdict != "lose":
+            verdict = None
         rows.append(
             Exchange(
                 strategy=strategy,
@@ -192,7 +201,7 @@ def exchange(
                 difference=accuracy - of_larger,
                 difference_low=low,
                 difference_high=high,
-                verdict="win" if low > 0 else "lose" if high < 0 else "tie",
+                verdict=verdict,
                 n=n,
             )
         )

@@ -21,6 +21,7 @@ from tts_eval.analysis.exchange import exchange, total_flops, worth_it_from
 from tts_eval.analysis.hacking import hacking_rows
 from tts_eval.analysis.larger import PlainRun
 from tts_eval.analysis.paired import mcnemar
+from tts_eval.analysis.pools import PoolSet
 from tts_eval.analysis.resampling import bootstrap_mean
 from tts_eval.analysis.roles import Revisions, Roles, model_name, scored
 from tts_eval.analysis.study import THIRDS, Duel, Settings, StrategyRow, Study
@@ -28,18 +29,21 @@ from tts_eval.selection import AGGREGATIONS, SELECTIONS, Floats, Integers
 from tts_eval.types import TtsEvalError
 
 
-def make_study(roles: Roles, settings: Settings, larger: PlainRun | None = None) -> Study:
+def make_study(
+    roles: Roles, settings: Settings, larger: PlainRun | None = None, difficulty: PoolSet | None = None
+) -> Study:
     """Measures everything that the runs tell.
 
     Args:
         roles: See `tts_eval.analysis.roles`.
         settings: How.
         larger: The larger model's run of the same task, or None.
+        difficulty: Independent samples of the base model by which bins are cut; None takes those of the runs.
 
     Raises:
         TtsEvalError: If runs have no problem in common, or not those of the larger model's.
     """
-    study = Study(roles, settings, larger=larger, notes=list(roles.notes))
+    study = Study(roles, settings, difficulty or roles.base, larger=larger, notes=list(roles.notes))
     study.costs = run_costs(roles, settings.shapes, settings.accounting)
     _gather(study)
     _difficulty(study)
@@ -71,7 +75,7 @@ def _gather(study: Study) -> None:
             study.notes.append("revisions: no run of several chains of several attempts, so there is nothing to choose")
         else:
             found.append(revisions)
-    known = {pool.uid for pool in roles.base.pools}
+    known = {pool.uid for pool in roles.base.pools} & {pool.uid for pool in study.difficulty.pools}
     if study.larger is not None:
         known &= set(study.larger.correct)
     for approach in found:
@@ -89,7 +93,7 @@ def _gather(study: Study) -> None:
 
 
 def _difficulty(study: Study) -> None:
-    base, settings = study.roles.base, study.settings
+    base, settings = study.difficulty, study.settings
     for kind in KINDS:
         found = bins_of(kind, base, aggregation=settings.aggregation)
         if not found:
@@ -161,6 +165,10 @@ def _policies(study: Study, approach: Approach) -> None:
 def _charged_curves(study: Study, approach: Approach) -> list[PolicyCurve]:
     settings, budgets = study.settings, list(approach.options)
     probes = [k for k in settings.probes if k <= max(budgets)]
+    if not probes:
+        wanted = ", ".join(map(str, settings.probes))
+        study.notes.append(f"search: no policy pays for {wanted} probes, the largest budget is {max(budgets)}")
+        return []
     how: dict[str, Any] = {"aggregation": settings.aggregation, "seed": settings.seed}
     selection = next(name for name in SELECTIONS if name == approach.selection)
     probed = probe(study.roles.base, approach.uids, budgets, most=max(probes), selection=selection, **how)

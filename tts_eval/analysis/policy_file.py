@@ -23,7 +23,7 @@ def chosen_policy(study: Study) -> Policy:
         raise TtsEvalError("a policy needs predicted difficulty: run the base model's samples with verifier=")
     approach = study.approaches[0]
     bins = np.array([study.bins["predicted"][uid] for uid in approach.uids])
-    names = chosen_names(approach, bins)
+    names = chosen_names(approach, bins, len(study.thresholds) + 1)
     used = {name for of_budget in names.values() for name in of_budget}
     strategies: dict[str, dict[str, Any]] = {
         curve.name: {name: value for name, value in curve.parameters.items() if value is not None}
@@ -39,7 +39,7 @@ def chosen_policy(study: Study) -> Policy:
             "model": model_name(study.roles.base.model),
             "verifier": model_name(study.roles.base.verifier),
             "problems": len(approach.uids),
-            "samples": study.roles.base.budget,
+            "samples": study.difficulty.budget,
             "seed": study.settings.seed,
         },
     )

@@ -19,6 +19,7 @@ from tts_eval.analysis.flops import ACCOUNTINGS, RATIOS, Accounting
 from tts_eval.analysis.hacking import HackingRow
 from tts_eval.analysis.larger import PlainRun
 from tts_eval.analysis.ledger_flops import ModelShape
+from tts_eval.analysis.pools import PoolSet
 from tts_eval.analysis.roles import Roles
 from tts_eval.selection import Aggregation
 
@@ -119,6 +120,7 @@ class Study:
     Attributes:
         roles: The runs.
         settings: How it was made.
+        difficulty: Independent samples of the base model, by which bins are cut.
         approaches: Search, and revisions where there are any.
         bins: By kind of difficulty the bin of each problem.
         thresholds: What separates the predicted bins, in the verifier's mean score.
@@ -146,6 +148,7 @@ class Study:
 
     roles: Roles
     settings: Settings
+    difficulty: PoolSet
     approaches: list[Approach] = field(default_factory=list)
     bins: dict[Kind, Mapping[str, int]] = field(default_factory=dict)
     thresholds: tuple[float, ...] = ()
@@ -169,3 +172,8 @@ class Study:
     hacking: list[HackingRow] = field(default_factory=list)
     costs: list[RunCost] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def shares_samples(self) -> bool:
+        """Whether bins are cut by the very samples that are best-of-N's, which flatters policies by oracle bins."""
+        return self.difficulty is self.roles.base

@@ -16,7 +16,7 @@ from tts_eval.analysis.measuring import make_study
 from tts_eval.analysis.paired import half_width
 from tts_eval.analysis.policy_file import chosen_policy
 from tts_eval.analysis.pools import PoolSet
-from tts_eval.analysis.roles import Roles, model_name, roles_of
+from tts_eval.analysis.roles import Roles, difficulty_of, model_name, roles_of
 from tts_eval.analysis.study import Settings, Study
 from tts_eval.answers import default_grader
 from tts_eval.commands.options import budget_list, positive
@@ -42,6 +42,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, default=Path("report"), metavar="FOLDER", help="where to write; default: %(default)s"
     )
     parser.add_argument("--task", help="the task to report on; default: the one with the most runs")
+    parser.add_argument(
+        "--bins",
+        type=Path,
+        metavar="PATH",
+        help="other samples of the base model, by which difficulty is told: see docs/report.md; default: the runs' own",
+    )
     parser.add_argument(
         "--larger", type=Path, metavar="FOLDER", help="lm_eval's output of a larger model, one greedy answer a problem"
     )
@@ -75,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
     roles = roles_of(sets, args.task)
     larger = None if args.larger is None else read_plain_run(args.larger, roles.task)
     settings = _settings(args, roles, larger)
-    study = make_study(roles, settings, larger)
+    study = make_study(roles, settings, larger, _difficulty(args, roles))
     charts, missing = charts_of(study)
-    found = list(dict.fromkeys([*notes, *study.notes]))
+    found = list(dict.fromkeys([*notes, *(larger.notes if larger else ()), *study.notes]))
     page = Page(
         f"Test-time compute of {model_name(roles.base.model)} on {roles.task}",
         headlines_of(study),
@@ -85,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         missing,
         tables_of(study),
         _examples(args.paths, study),
-        [*found, _how(settings), _power(study)],
+        [*found, _how(study), _power(study)],
     )
     written = write_page(page, args.output)
     if study.thresholds and any(len(options) > 1 for options in study.approaches[0].options.values()):
@@ -96,6 +102,12 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     print(f"\nwrote {len(written)} files; open {written[0]}")
     return 0
+
+
+def _difficulty(args: argparse.Namespace, roles: Roles) -> PoolSet | None:
+    if args.bins is None:
+        return None
+    return difficulty_of(load_pools([args.bins], default_grader(), texts=False, lenient=True)[0], roles.base)
 
 
 def _settings(args: argparse.Namespace, roles: Roles, larger: PlainRun | None) -> Settings:
@@ -165,11 +177,18 @@ def _examples(paths: Sequence[Path], study: Study) -> list[Example]:
     return []
 
 
-def _how(settings: Settings) -> str:
+def _how(study: Study) -> str:
+    settings = study.settings
+    bins = (
+        "Difficulty bins are cut by best-of-N's own samples, which flatters policies by oracle bins where N "
+        "is not much smaller than the number of samples; --bins cuts them by others"
+        if study.shares_samples
+        else f"Difficulty bins are cut by {study.difficulty.budget} other samples of each problem"
+    )
     return (
         f"Made with aggregation {settings.aggregation}, accounting {settings.accounting.name}, {settings.splits} "
         f"random halvings, {settings.resamples} bootstrap draws, {settings.subsets} subsets a problem and budget, seed "
-        f"{settings.seed}. Difficulty bins come from the same samples as best-of-N's accuracy."
+        f"{settings.seed}. {bins}."
     )
 
 

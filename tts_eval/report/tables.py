@@ -74,12 +74,12 @@ def _exchange(study: Study) -> Table:
     cells = [
         [
             *(row.strategy, _level(row.level), f"{row.ratio:g}"),
-            f"{row.budget:.0f}" + (f" (measured at {row.measured:.0f})" if row.at_least else ""),
+            f"{row.budget:.0f}" + (f" (measured at {row.measured:.0f})" if row.at_least or row.at_most else ""),
             percent(row.accuracy),
             percent(row.larger),
             _gain(row),
             percent(row.difference, row.difference_low, row.difference_high, "+"),
-            row.verdict,
+            row.verdict or "not told: more was spent than matches",
             str(row.n),
         ]
         for row in study.exchanges
