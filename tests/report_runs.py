@@ -73,10 +73,7 @@ def write_larger(folder: Path, *, parameters: int | None = 14_200, problems: int
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_args": {"pretrained": "large"}, "model_num_parameters": parameters}
     (folder / "results_2026-01-01T00-00-00.000000.json").write_text(json.dumps({"config": config}))
-    lines = [
-        {"doc": {"unique_id": f"p{number}"}, "doc_hash": "h", "exact_match": float(number % 3 > 0)}
-        for number in range(problems)
-    ]
+    lines = [{"doc": {"unique_id": f"p{number}"}, "exact_match": float(number % 3 > 0)} for number in range(problems)]
     samples = folder / f"samples_{TASK}_2026-01-01T00-00-00.000000.jsonl"
     samples.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder

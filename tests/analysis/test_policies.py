@@ -20,7 +20,7 @@ def test_the_better_strategy_of_each_bin_is_chosen_and_scored_on_the_other_half(
     assert found.values == pytest.approx([1.0] * 4 + [0.5] * 4)
     assert found.chosen == pytest.approx(np.eye(2))
     assert found.spread == 0
-    assert in_sample(values, bins).tolist() == [0, 1]
+    assert in_sample(values, bins, 2).tolist() == [0, 1]
 
 
 def test_strategies_at_random_gain_nothing_unless_they_are_chosen_on_the_problems_that_score_them() -> None:
@@ -31,7 +31,7 @@ def test_strategies_at_random_gain_nothing_unless_they_are_chosen_on_the_problem
         values, bins = random.random((100, 6)).round(), np.repeat(np.arange(1, 6), 20)
         baseline = values[:, 0].mean()
         held_out.append(cross_validate(values, bins, splits=5, seed=draw).values.mean() - baseline)
-        flattered.append(values[np.arange(100), in_sample(values, bins)[bins - 1]].mean() - baseline)
+        flattered.append(values[np.arange(100), in_sample(values, bins, 5)[bins - 1]].mean() - baseline)
 
     def interval(gains: list[float]) -> tuple[float, float]:
         error = 1.96 * np.std(gains, ddof=1) / len(gains) ** 0.5
@@ -70,6 +70,11 @@ def test_ties_share_and_a_bin_of_one_problem_gets_the_mean_of_all_options() -> N
     assert choice_shares(np.array([[1.0, 1.0, 0.0]])).tolist() == [0.5, 0.5, 0.0]
     alone = cross_validate(np.array([[1.0, 0.0]]), np.array([1]), splits=10)
     assert alone.values == pytest.approx([0.5])
+
+
+def test_a_bin_without_a_problem_has_what_is_best_on_all() -> None:
+    values, bins = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), np.array([1, 3, 3])
+    assert in_sample(values, bins, 5).tolist() == [0, 1, 1, 1, 1]
 
 
 def test_halves_part_every_bin_and_differ_from_split_to_split() -> None:

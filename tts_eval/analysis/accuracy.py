@@ -114,7 +114,8 @@ def wilson_interval(accuracy: float, n: int) -> tuple[float, float]:
     z = NormalDist().inv_cdf(0.975)
     centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Rounding may put an end from 0 or 1 a hair inside.
+    return max(0.0, min(accuracy, centre - half)), min(1.0, max(accuracy, centre + half))
 
 
 def pool_budgets(pools: PoolSet) -> list[int]:

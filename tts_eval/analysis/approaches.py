@@ -55,9 +55,9 @@ def search_approach(
 ) -> Approach:
     """Gathers the runs of the base model with its verifier.
 
-    The budgets are the N of the step-wise runs, or 1, 2, 4 and so on where there are independent samples alone. A
-    strategy may be chosen at a budget with the largest of its runs that costs no more: a lookahead of k costs k + 1
-    generations a solution.
+    The budgets are the N of the step-wise runs for which there are as many independent samples; where there is no such
+    run, 1, 2, 4 and so on. A strategy may be chosen at a budget with the largest of its runs that costs no more: a
+    lookahead of k costs k + 1 generations a solution.
 
     Args:
         roles: See `tts_eval.analysis.roles`.
@@ -84,8 +84,15 @@ def search_approach(
         notes.append(f"search: {missing} problems that not all runs have are left out")
     curves, others = aligned[: len(curves)], aligned[len(curves) :]
     baseline = next(curve for curve in curves if curve.parameters == roles.base.parameters)
-    joint = {budget for curve in curves if curve is not baseline for budget in curve.budgets}
-    budgets = sorted(budget for budget in joint or set(baseline.budgets) if budget <= baseline.budgets[-1])
+    joint = sorted({budget for curve in curves if curve is not baseline for budget in curve.budgets})
+    most = baseline.budgets[-1]
+    budgets = [budget for budget in joint if budget <= most] or baseline.budgets
+    above = [budget for budget in joint if budget > most]
+    if above:
+        notes.append(
+            f"search: of budgets above {most} ({', '.join(map(str, above))}) there are no independent samples: no "
+            f"policy has them, their runs are compared with {most} samples; run tts-best-of-n with budget={above[-1]}"
+        )
     # A policy doesn't choose a policy.
     fixed = [curve for curve in curves if curve.parameters.get("name") != "optimal"]
     options = {budget: options_at(fixed, budget) for budget in budgets}

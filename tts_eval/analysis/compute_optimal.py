@@ -230,18 +230,19 @@ def policy_rows(
     return rows
 
 
-def chosen_names(approach: Approach, bins: Integers) -> Mapping[int, list[str]]:
-    """By budget the strategy that is best in each bin, on all problems: what a policy file holds."""
+def chosen_names(approach: Approach, bins: Integers, number_of_bins: int) -> Mapping[int, list[str]]:
+    """By budget the strategy that is best in each bin, on all problems: what a policy file holds; see `in_sample`."""
     found = {}
     for budget, options in approach.options.items():
         values = np.stack([option.values for option in options], axis=1)
-        found[budget] = [options[place].name for place in in_sample(values, bins)]
+        found[budget] = [options[place].name for place in in_sample(values, bins, number_of_bins)]
     return found
 
 
 def _flattered(approach: Approach, budget: int, bins: Integers) -> float:
     values = np.stack([option.values for option in approach.options[budget]], axis=1)
-    return float(values[np.arange(len(values)), in_sample(values, bins)[bins - 1]].mean())
+    best = in_sample(values, bins, int(bins.max()))
+    return float(values[np.arange(len(values)), best[bins - 1]].mean())
 
 
 def _choices(

@@ -24,12 +24,15 @@ class PlainRun:
     Attributes:
         name: The model, as the command line had it.
         parameters: How many it has; None where lm-eval couldn't count them.
-        correct: By `unique_id` of the problem (`doc_hash` where it has none) the share of its answers that are right.
+        correct: By `unique_id` of the problem (lm-eval's `prompt_hash` where it has none, as in our journals) the share
+            of its answers that are right.
+        notes: What was left out.
     """
 
     name: str
     parameters: int | None
     correct: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
 
 def read_parameters(folder: Path) -> tuple[str, int] | None:
@@ -44,6 +47,9 @@ def read_parameters(folder: Path) -> tuple[str, int] | None:
 def read_plain_run(path: Path, task: str) -> PlainRun:
     """Reads a run's newest samples of one task.
 
+    Where the task has several of lm-eval's filters, each reads an answer from the same text in its own way. The one by
+    which the run is best counts: one that wants a certain wording would make the larger model look worse than it is.
+
     Args:
         path: The run's folder, or one above it.
         task: lm-eval's task name.
@@ -51,25 +57,34 @@ def read_plain_run(path: Path, task: str) -> PlainRun:
     Raises:
         TtsEvalError: If there are none, or a line is malformed.
     """
-    files = sorted(path.rglob(f"samples_{task}_*.jsonl"), key=lambda file: file.name) if path.is_dir() else []
+    # The timestamp is matched too: the files of `gsm8k_cot` aren't those of `gsm8k`.
+    name = f"samples_{task}_????-??-??T*.jsonl"
+    files = sorted(path.rglob(name), key=lambda file: file.name) if path.is_dir() else []
     if not files:
         raise TtsEvalError(
             f"{path}: no samples_{task}_*.jsonl; run lm_eval on the larger model with --log_samples and --output_path"
         )
-    shares: dict[str, list[float]] = defaultdict(list)
+    filters: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with files[-1].open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 sample = json.loads(line)
-                uid = sample["doc"].get("unique_id", sample["doc_hash"])
-                shares[str(uid)].append(float(next(sample[name] for name in _METRICS if name in sample)))
+                given = sample["doc"].get("unique_id")
+                uid = str(given) if given is not None else sample["prompt_hash"]
+                right = float(next(sample[name] for name in _METRICS if name in sample))
+                filters[str(sample.get("filter"))][uid].append(right)
             except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
                 raise TtsEvalError(
                     f"{files[-1]}:{number}: not a graded sample of lm-eval ({error!r}); run the larger model again"
                 ) from error
     known = read_parameters(files[-1].parent)
-    name, parameters = (files[-1].parent.name, None) if known is None else known
-    return PlainRun(name, parameters, {uid: float(np.mean(of_uid)) for uid, of_uid in shares.items()})
+    model, parameters = (files[-1].parent.name, None) if known is None else known
+    correct = {one: {uid: float(np.mean(of_uid)) for uid, of_uid in shares.items()} for one, shares in filters.items()}
+    best = max(correct, key=lambda one: float(np.mean(list(correct[one].values()))), default=None)
+    if best is None:
+        return PlainRun(model, parameters, {})
+    note = f"--larger: of lm-eval's filters {', '.join(filters)} the kindest to it is taken, {best}"
+    return PlainRun(model, parameters, correct[best], (note,) if len(filters) > 1 else ())
 
 
 def _model(config: Mapping[str, Any]) -> str:

@@ -114,10 +114,13 @@ def random_half(bins: Integers, split: int, seed: int) -> Booleans:
     return half
 
 
-def in_sample(values: Floats, bins: Integers) -> Integers:
-    """The option that is best in each bin, the first of those that tie, [bins]: what a policy file holds."""
-    numbers = range(1, int(bins.max()) + 1)
-    return np.array([int(choice_shares(values[bins == number]).argmax()) for number in numbers])
+def in_sample(values: Floats, bins: Integers, number_of_bins: int) -> Integers:
+    """The option that is best in each bin, the first of those that tie, [bins]: what a policy file holds.
+
+    A bin without a problem, be it the last, has what is best on all problems.
+    """
+    members = [bins == number for number in range(1, number_of_bins + 1)]
+    return np.array([int(choice_shares(values[of] if of.any() else values).argmax()) for of in members])
 
 
 def choice_shares(values: Floats) -> Floats:

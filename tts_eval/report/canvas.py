@@ -97,8 +97,7 @@ def lines_figure(panels: Sequence[Panel], x: str, y: str, stars: Mapping[str, st
             if name in stars:
                 colour = _COLOURS[list(lines).index(stars[name]) % 7]
                 look = {"color": colour, "marker": "*", "markersize": 10, "linestyle": "none", "elinewidth": 0.8}
-                ends = [np.subtract(values, lows), np.subtract(highs, values)]
-                axes.errorbar(places, values, ends, capsize=2, **look)
+                axes.errorbar(places, values, _whiskers(values, lows, highs), capsize=2, **look)
                 continue
             look = {"color": _COLOURS[index % 7], "linestyle": _DASHES[index % 4]}
             if len(points) <= _MARKED:
@@ -113,6 +112,11 @@ def lines_figure(panels: Sequence[Panel], x: str, y: str, stars: Mapping[str, st
         axes.set_ylabel(f"{y} in percent, 95 % interval")
         axes.legend(frameon=False, fontsize="small").set_in_layout(False)  # a long name doesn't narrow its panel
     return figure
+
+
+def _whiskers(values: Any, lows: Any, highs: Any) -> Any:
+    """The lengths of error bars, [2, points]; rounding may put the end of an interval from 0 a hair above it."""
+    return np.maximum(0, [np.subtract(values, lows), np.subtract(highs, values)])
 
 
 def bars_figure(panels: Sequence[Panel], ticks: Sequence[str], y: str) -> Any:
@@ -138,7 +142,7 @@ def bars_figure(panels: Sequence[Panel], ticks: Sequence[str], y: str) -> Any:
                 places + width * (index - (len(lines) - 1) / 2),
                 values,
                 width,
-                yerr=[values - lows, highs - values],
+                yerr=_whiskers(values, lows, highs),
                 label=fill(name, _LEGEND),
                 color=_COLOURS[index % 7],
                 hatch=_HATCHES[index // 7 % 3],

@@ -42,7 +42,8 @@ def charts_of(study: Study) -> tuple[list[Chart], list[Missing]]:
 def _figure_1(study: Study) -> list[dict[str, Any]]:
     panels = [(approach.name, _headline_lines(study, approach)) for approach in study.approaches]
     parts: list[dict[str, Any]] = [{"panels": panels, "x": GENERATIONS}]
-    bars = [(name, _gains(rows)) for name, rows in _exchanges(study, "oracle")]
+    gains = [(name, _gains(rows)) for name, rows in _exchanges(study, "oracle")]
+    bars = [(name, of_thirds) for name, of_thirds in gains if of_thirds]
     if bars:
         ticks = [f"R = {ratio:g}" for ratio in study.settings.ratios]
         parts.append({"panels": bars, "x": "R", "y": "relative gain", "ticks": ticks})
@@ -206,15 +207,14 @@ def _headline_lines(study: Study, approach: Approach, everything: bool = False) 
 
 def _by_bin(study: Study, approach: Approach, kind: Kind) -> dict[str, list[Point]]:
     """The policy's held-out accuracy in each bin of that kind."""
-    levels = dict.fromkeys(row.level for row in study.exchanges if str(row.level).startswith("bin"))
     curve = study.curves[approach.name, kind]
-    bins = study.bins[kind]
+    bins = [study.bins[kind][uid] for uid in approach.uids]
     found: dict[str, list[Point]] = {}
-    for level in levels:
-        members = [place for place, uid in enumerate(approach.uids) if f"bin {bins[uid]}" == level]
+    for number in sorted(set(bins)):
+        members = [place for place, of_problem in enumerate(bins) if of_problem == number]
         means = curve.values[members].mean(axis=0)
         places = zip(approach.options, means, strict=True)
-        found[str(level)] = [(budget, p, *wilson_interval(float(p), len(members))) for budget, p in places]
+        found[f"bin {number}"] = [(budget, p, *wilson_interval(float(p), len(members))) for budget, p in places]
     return found
 
 
@@ -226,15 +226,15 @@ def _exchanges(study: Study, kind: str) -> list[tuple[str, list[Exchange]]]:
 
 def _gains(rows: Sequence[Exchange]) -> dict[str, list[Point]]:
     """Relative gains by third and R; a gain over nothing isn't known."""
-    return {
+    gains: dict[str, list[Point]] = {
         third: [
             (place, row.gain, row.gain_low, row.gain_high)
             for place, row in enumerate(row for row in rows if row.level == third)
             if row.gain is not None and row.gain_low is not None and row.gain_high is not None
         ]
         for third in THIRDS
-        if any(row.level == third and row.gain is not None for row in rows)
     }
+    return {third: points for third, points in gains.items() if points}
 
 
 def _points(rows: Iterable[StrategyRow | PolicyRow | ShapeRow]) -> list[Point]:

@@ -1,0 +1,119 @@
+"""`tts-eval report` of runs with gaps: what can't be told is left out with a word, the rest is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from report_runs import TASK, write_larger, write_run
+from test_report_command import FAST, rows_of
+
+from tts_eval.report.canvas import bars_figure
+
+
+Run = Callable[..., tuple[int, str, str]]
+Report = Callable[..., str]
+
+
+@pytest.fixture
+def report(tmp_path: Path, tts_eval_command: Run) -> Report:
+    """The command on what is in `runs`; what it says on stderr."""
+
+    def make(*arguments: Any) -> str:
+        status, _, err = tts_eval_command("report", tmp_path / "runs", "--output", tmp_path / "out", *FAST, *arguments)
+        assert status == 0, err
+        return err
+
+    return make
+
+
+def budgets_of(folder: Path) -> list[int]:
+    """Those that policies are told at."""
+    return sorted({int(row["budget"]) for row in rows_of(folder, "policies")})
+
+
+def solve(folder: Path, right: Callable[[int], bool]) -> Path:
+    """Changes which problems the larger model of `write_larger` solves."""
+    write_larger(folder)
+    path = folder / f"samples_{TASK}_2026-01-01T00-00-00.000000.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    changed = [{**line, "exact_match": float(right(number))} for number, line in enumerate(lines)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    return folder
+
+
+@pytest.mark.parametrize("problems", [1, 2])
+def test_a_policy_of_few_problems_serves_every_bin(problems: int, tmp_path: Path, report: Report) -> None:
+    for strategy in ({"name": "best-of-n"}, {"name": "beam", "width": 4}):
+        write_run(tmp_path / "runs", strategy, 4, problems=problems)
+    report()
+    policy = yaml.safe_load((tmp_path / "out" / "policy.yaml").read_text(encoding="utf-8"))
+    assert [len(choice["strategies"]) for choice in policy["choices"]] == [5]
+    assert len(policy["difficulty"]["thresholds"]) == 4
+
+
+@pytest.mark.parametrize(("beams", "told"), [((64,), [1, 2, 4, 8, 16]), ((4, 32, 64), [4])])
+def test_runs_above_the_independent_samples_are_no_part_of_the_policies(
+    beams: Sequence[int], told: list[int], tmp_path: Path, report: Report
+) -> None:
+    write_run(tmp_path / "runs", {"name": "best-of-n"}, 16)
+    for budget in beams:
+        write_run(tmp_path / "runs", {"name": "beam", "width": 4}, budget)
+    said = report()
+    above = ", ".join(str(budget) for budget in beams if budget > 16)
+    assert f"search: of budgets above 16 ({above}) there are no independent samples" in said
+    assert "tts-best-of-n with budget=64" in said
+    assert budgets_of(tmp_path / "out") == told
+    beam = {int(row["budget"]) for row in rows_of(tmp_path / "out", "strategies") if row["strategy"] == "beam"}
+    assert beam == set(beams)
+
+
+def test_a_larger_model_that_solves_nothing_has_no_relative_gains(tmp_path: Path, report: Report) -> None:
+    write_run(tmp_path / "runs", {"name": "best-of-n"}, 16)
+    report("--times", "14.2", "--larger", solve(tmp_path / "larger", lambda number: False))
+    figures = {path.stem.removeprefix("figure_") for path in (tmp_path / "out" / "figures").iterdir()}
+    assert "1" in figures and "1b" not in figures
+    assert {float(row["larger"]) for row in rows_of(tmp_path / "out", "exchange")} == {0}
+
+
+def test_bars_of_nothing_and_of_all_have_whiskers() -> None:
+    """Rounded, these intervals end a hair inside of what they are of, and matplotlib refuses negative lengths."""
+    points = [(0, 0.0, 1e-17, 0.3), (1, 1.0, 0.7, 1.0 - 1e-16)]  # as rounding may have it
+    figure = bars_figure([("search", {"beam": points})], ["bin 5", "bin 1"], "accuracy")
+    assert len(figure.axes[0].patches) == 2
+
+
+def test_a_bin_of_predicted_difficulty_may_have_no_problem_by_oracle(tmp_path: Path, report: Report) -> None:
+    """One sample a problem: right or wrong, so that pass@1 has two bins, and the verifier's score five."""
+    write_run(tmp_path / "runs", {"name": "best-of-n"}, 1)
+    report("--times", "14.2", "--larger", write_larger(tmp_path / "larger"))
+    stars: dict[str, set[str]] = {}
+    for row in rows_of(tmp_path / "out", "figures"):
+        if row["line"].startswith("larger model, "):
+            stars.setdefault(row["figure"], set()).add(row["line"].removeprefix("larger model, "))
+    assert len(stars["9"]) == 2 and stars["12"] == {f"bin {number}" for number in range(1, 6)}
+
+
+def test_probes_that_no_budget_has_room_for_are_left_out(tmp_path: Path, report: Report) -> None:
+    write_run(tmp_path / "runs", {"name": "best-of-n"}, 16)
+    said = report("--probes", "32,64")
+    assert "no policy pays for 32, 64 probes, the largest budget is 16" in said
+    assert not any("charged" in row["policy"] for row in rows_of(tmp_path / "out", "policies"))
+
+
+def test_lm_eval_s_filters_are_no_answers_of_their_own(tmp_path: Path, report: Report) -> None:
+    write_run(tmp_path / "runs", {"name": "best-of-n"}, 16)
+    folder = write_larger(tmp_path / "larger")
+    path = folder / f"samples_{TASK}_2026-01-01T00-00-00.000000.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    strict = [{**line, "filter": "strict-match", "exact_match": 0.0} for line in lines]
+    kind = [{**line, "filter": "flexible-extract"} for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*strict, *kind]))
+    said = report("--times", "14.2", "--larger", folder)
+    assert "filters strict-match, flexible-extract the kindest to it is taken, flexible-extract" in said
+    whole = [row for row in rows_of(tmp_path / "out", "exchange") if row["level"] == ""]
+    assert all(float(row["larger"]) == pytest.approx(26 / 40) for row in whole)
