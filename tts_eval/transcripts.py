@@ -15,37 +15,41 @@ class _Sampled:
     prefix: Prefix
     start: int  # how many of its steps are those of the node above
     lookahead: int
+    prompt: Any  # of its own, where a chain of revisions gave it one
 
 
 @dataclass(slots=True)
 class _Tree:
     # By the identity of a prefix, in the order of sampling: a rollout and a sample may be equal and yet two nodes.
     nodes: dict[int, _Sampled] = field(default_factory=dict)
-    # By the steps of a partial solution, the score of the last: a search has equal ones read once.
-    scores: dict[tuple[str, ...], float] = field(default_factory=dict)
+    # By prompt, where the verifier reads one of its own, and the steps of a partial solution the score of the last: a
+    # search has equal ones read once.
+    scores: dict[tuple[Any, tuple[str, ...]], float] = field(default_factory=dict)
 
     def sampled(self, request: Sample, reply: tuple[Prefix, ...]) -> None:
-        parents = (prefix for prefix, n in zip(request.prefixes, request.counts, strict=True) for _ in range(n))
-        for parent, child in zip(parents, reply, strict=True):
+        places = zip(request.prefixes, request.prompts or (None,) * len(request.prefixes), request.counts, strict=True)
+        parents = ((prefix, prompt) for prefix, prompt, n in places for _ in range(n))
+        for (parent, prompt), child in zip(parents, reply, strict=True):
             above = self.nodes.get(id(parent))
             rolled = above.lookahead if above else 0
-            self.nodes[id(child)] = _Sampled(child, len(parent.steps), rolled + 1 if request.lookahead else 0)
+            self.nodes[id(child)] = _Sampled(child, len(parent.steps), rolled + 1 if request.lookahead else 0, prompt)
 
     def scored(self, request: Score, reply: tuple[tuple[float, ...], ...]) -> None:
-        for prefix, scores in zip(request.prefixes, reply, strict=True):
+        prompts = request.prompts or (None,) * len(request.prefixes)
+        for prefix, prompt, scores in zip(request.prefixes, prompts, reply, strict=True):
             # One score a step; or, from an outcome verifier, one for the whole. All that led to the end of a rollout is
             # read with it.
             for behind, score in enumerate(reversed(scores)):
                 read = prefix.steps[: len(prefix.steps) - behind]
-                if read in self.scores:
+                if (prompt, read) in self.scores:
                     break
-                self.scores[read] = score
+                self.scores[prompt, read] = score
 
     def scores_of(self, node: _Sampled) -> tuple[float, ...] | None:
         steps = node.prefix.steps
         known: list[float] = []
         for end in range(len(steps), node.start, -1):
-            score = self.scores.get(steps[:end])
+            score = self.scores.get((node.prompt, steps[:end]), self.scores.get((None, steps[:end])))
             if score is None:
                 break
             known.append(score)

@@ -115,3 +115,13 @@ def test_a_journal_with_impossible_nodes_is_refused(change: dict[str, object], w
     row["nodes"][0] |= change
     with pytest.raises(TtsEvalError, match=words):
         Record.from_json(row)
+
+
+def test_equal_attempts_after_others_have_scores_of_their_own() -> None:
+    transcript, root = Transcript(), Prefix()
+    attempts = (extend(root, 0, "same", finish="eos"), extend(root, 1, "same", finish="eos"))
+    for prompt, attempt in zip(("p", "p same"), attempts, strict=True):
+        transcript(PROBLEM, Sample((root,), 1, "end", prompts=(prompt,)), (attempt,))
+    transcript(PROBLEM, Score(attempts, ("p", "p same")), ((0.9,), (0.1,)))
+    nodes = transcript.take(PROBLEM, Outcome(attempts, None, generations=2))
+    assert [node.scores for node in nodes] == [(0.9,), (0.1,)]
