@@ -87,6 +87,14 @@ def test_a_worker_killed_while_idle_or_by_a_pair_comes_back() -> None:
     worker.close()
 
 
+def test_a_product_of_infinities_is_no_number() -> None:
+    """Of the difference sympy made 0 for one number in a hundred, by the random numbers that it drew."""
+    products = [(str(number), "\\infty\\infty") for number in range(100, 400)]
+    with Grader() as grader:
+        assert not any(grader.grade(products))
+        assert grader.grade([("\\infty", "\\infty\\infty"), ("-\\infty", "\\infty\\infty")]) == [True, False]
+
+
 def test_group_numbers_classes_by_first_appearance() -> None:
     with Grader(workers=1) as grader:
         answers = [None, r"\frac12", "x+1", "0.5", None, "1+x", "y", "1/2", ""]
