@@ -32,16 +32,19 @@ test test-faults test-vllm lint demo bench faults fuzz regression-update paper m
 test test-faults test-vllm lint demo bench faults fuzz regression-update paper micro micro-revision: export TOKENIZERS_PARALLELISM = false
 test test-faults test-vllm lint demo bench faults fuzz regression-update paper micro micro-revision: export HF_HUB_OFFLINE = 1
 
-# Workers rather than threads: most of a test of the literal command is the imports of one process. Faults that happen to
-# whole processes, for minutes, are apart.
-test: export OMP_NUM_THREADS = 1
-test: lint
-	$(BIN)/pytest -n $(THREADS) --dist loadfile $(addprefix --ignore tests/faults/test_,faults.py security.py servers.py)
+# Faults that happen to whole processes and servers, for minutes.
+FAULTS := $(addprefix tests/faults/test_,faults.py security.py servers.py)
 
-# Faults of whole processes and of servers, as `make faults` has them; docs/faults.md must be what runs say.
-test-faults: export OMP_NUM_THREADS = 1
+# Workers rather than threads: most of a test of the literal command is the imports of one process.
+test test-faults: export OMP_NUM_THREADS = 1
+test test-faults: PYTEST := $(BIN)/pytest -n $(THREADS) --dist loadfile
+
+test: lint
+	$(PYTEST) $(addprefix --ignore ,$(FAULTS))
+
+# docs/faults.md must be what these runs say.
 test-faults: $(STAMP)
-	$(BIN)/pytest -n $(THREADS) --dist loadfile $(addprefix tests/faults/test_,faults.py security.py servers.py)
+	$(PYTEST) $(FAULTS)
 
 # vLLM on a CPU, in an environment of its own (docs/vllm.md). It binds its threads to cores unless told not to, and then
 # hardly moves beside another process.

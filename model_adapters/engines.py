@@ -89,10 +89,8 @@ def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str,
         if not path.is_file():
             raise TtsEvalError(f"pretrained={path}: no such file; give the path of a GGUF file or of a model folder")
         arguments |= {"pretrained": str(path.parent), "gguf_file": path.name}
-    if name in HF_BASES and "gguf_file" not in arguments:
-        _require_safetensors(arguments)
-    if name in VLLM_BASES and "load_format" not in arguments:
-        _require_safetensors_of_vllm(arguments)
+    if name in (*HF_BASES, *VLLM_BASES) and "gguf_file" not in arguments:
+        _require_safetensors(name, arguments)
     try:
         return base_class(name).create_from_arg_obj(fill_in(arguments), dict(additional or {}))
     except pickle.UnpicklingError as error:
@@ -229,29 +227,22 @@ def _request(prompt: str, arguments: dict[str, Any]) -> Instance:
     return Instance("generate_until", {}, (prompt, arguments), 0, ("", 0, 1))
 
 
-def _require_safetensors(arguments: dict[str, Any]) -> None:
-    """Reads no pickle unless the user asks, by transformers' own argument: reading one can run any code."""
-    from tts_eval.verifiers.heads import only_pickled
-
-    if arguments.setdefault("use_safetensors", True) and only_pickled(str(arguments.get("pretrained", ""))):
-        raise TtsEvalError(
-            f"pretrained={arguments['pretrained']} holds its weights as a pickle, which can run any code when it is "
-            "read: save them as safetensors, or add use_safetensors=false to --model_args if you trust it"
-        )
-
-
-def _require_safetensors_of_vllm(arguments: dict[str, Any]) -> None:
-    """The same with vLLM's argument; its own default takes a pickle where there is nothing else."""
+def _require_safetensors(name: str, arguments: dict[str, Any]) -> None:
+    """Reads no pickle unless the user asks, by the base's own argument: reading one can run any code."""
     from tts_eval.verifiers.heads import only_pickled
 
     model = str(arguments.get("pretrained", ""))
-    if only_pickled(model):
+    if name in HF_BASES:
+        mend, asked = "use_safetensors=false", not arguments.setdefault("use_safetensors", True)
+    else:
+        mend, asked = "load_format=pt", "load_format" in arguments
+        if not Path(model).exists():  # a name on the hub, of which vLLM would take a pickle where there is nothing else
+            arguments.setdefault("load_format", "safetensors")
+    if not asked and only_pickled(model):
         raise TtsEvalError(
             f"pretrained={model} holds its weights as a pickle, which can run any code when it is read: save them as "
-            "safetensors, or add load_format=pt to --model_args if you trust it"
+            f"safetensors, or add {mend} to --model_args if you trust it"
         )
-    if not Path(model).exists():  # a name on the hub
-        arguments["load_format"] = "safetensors"
 
 
 def _as_list(value: Any) -> list[Any]:

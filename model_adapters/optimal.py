@@ -65,11 +65,12 @@ class Optimal(SearchLM):
         A lookahead of j steps costs j + 1 generations a solution, and as such was compared when the policy was made.
         """
         kind = STRATEGIES[strategy["name"]]
-        ahead = strategy.get("lookahead", kind.ARGUMENTS["lookahead"].default) if "lookahead" in kind.ARGUMENTS else 0
         left = self.arguments["budget"] - self.arguments["probes"]
-        given = {**self.arguments, **strategy, "budget": max(1, left // (1 + whole(0)(ahead)))}
+        given = {**self.arguments, **strategy, "budget": left}
         own = {f"tts_{name}": given[name] for name in kind.ARGUMENTS if given.get(name) is not None}
         try:
+            asked, _ = split_arguments(own, kind.ARGUMENTS, set())
+            own["tts_budget"] = max(1, left // (1 + asked.get("lookahead", 0)))
             return kind({"base": self._base_name, "verifier": self.arguments["verifier"], **own}, like=self)
         except TtsEvalError as error:
             where = f"policy {self.arguments['policy']}, strategy {dict(strategy)}"

@@ -105,8 +105,8 @@ def _secrets_of_urls(text: str) -> list[str]:
         try:
             parts = urlsplit(url)
             found += [value for name, value in parse_qsl(parts.query) if _SECRET.fullmatch(name)]
-            # A user without a password is a token.
-            found += [part for part in (parts.password or parts.username,) if part]
+            secret = parts.password or parts.username  # a user without a password is a token
+            found += [secret] if secret else []
         except ValueError:
             continue  # no URL, and refused as such later
     return found

@@ -57,10 +57,3 @@ def test_one_aggregation_goes_without_saying(drawn: list[Any]) -> None:
     rows = [row(1, 0.3, "majority"), row(1, 0.4, "best_of_n", "min")]
     accuracy_figure(rows, Path("a.png"))
     assert [line.get_label() for line in drawn[0].axes[0].containers] == ["best_of_n", "majority"]
-
-
-def test_an_interval_that_ends_a_hair_inside(drawn: list[Any]) -> None:
-    rows = [Row("toy", "best-of-n", 1, None, "majority", 1.0, 0.9, 1 - 1e-16, 40, level) for level in (1, 2)]
-    accuracy_figure(rows, Path("a.png"))
-    level_figure(rows, Path("a.png"))
-    assert len(drawn) == 2

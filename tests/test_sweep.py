@@ -240,10 +240,12 @@ def test_seeds_budgets_and_what_can_not_be_derived(tmp_path: Path) -> None:
     }
 
 
-def test_a_server_takes_the_seeds_as_any_base(tmp_path: Path) -> None:
-    server = {"model": "m", "base_url": "http://localhost:8000/v1/completions", "verifier": "micromath/prm"}
-    found = cells({**SWEEP, "base": "local-completions", "model_args": server, "seeds": [0, 7]}, tmp_path)
-    assert {cell.seed for cell in found} == {0, 7} and all(cell.model_args["seed"] == cell.seed for cell in found)
+@pytest.mark.parametrize(("base", "name"), [("hf", "seed"), ("local-completions", "seed"), ("litellm", "tts_seed")])
+def test_the_seeds_reach_the_run_whatever_the_base(base: str, name: str, tmp_path: Path) -> None:
+    """Litellm's own `seed` goes to its requests; what a server's or vLLM's would do, ours does."""
+    given = {"model": "m", "verifier": "micromath/prm"}
+    found = cells({**SWEEP, "base": base, "model_args": given, "seeds": [0, 7]}, tmp_path)
+    assert {cell.seed for cell in found} == {0, 7} and all(cell.model_args[name] == cell.seed for cell in found)
 
 
 Change = Callable[[dict[str, Any]], Any]

@@ -155,6 +155,14 @@ def test_wilson_interval(right: int, n: int) -> None:
     assert wilson_interval(right / n, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+@given(st.integers(1, 2000), st.floats(0, 1))
+def test_an_accuracy_is_within_its_interval(n: int, accuracy: float) -> None:
+    """Also 0 and 1, whose ends rounding would put a hair inside."""
+    for one in (0.0, accuracy, 1.0):
+        low, high = wilson_interval(one, n)
+        assert 0 <= low <= one <= high <= 1
+
+
 def test_measures_hold_every_selection() -> None:
     assert set(MEASURES) == {*SELECTIONS, "mean", "coverage"}
 

@@ -114,7 +114,7 @@ def wilson_interval(accuracy: float, n: int) -> tuple[float, float]:
     z = NormalDist().inv_cdf(0.975)
     centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
-    # Rounding may put an end from 0 or 1 a hair inside.
+    # Rounding would put the ends of 0 and of 1 a hair inside, and an error bar has no negative length.
     return max(0.0, min(accuracy, centre - half)), min(1.0, max(accuracy, centre + half))
 
 

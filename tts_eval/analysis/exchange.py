@@ -77,7 +77,7 @@ class Exchange:
     @property
     def at_most(self) -> bool:
         """Whether more generations were run than match: the small model is worse than measured."""
-        return self.measured > self.budget * _WITHIN
+        return _more(self.measured, self.budget)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def exchange(
         gain_low, gain_high = map(float, percentiles(relative)) if (theirs > 0).any() else (None, None)
         accuracy, of_larger = float(small.mean()), float(larger.mean())
         verdict: Verdict | None = "win" if low > 0 else "lose" if high < 0 else "tie"
-        if measured > budget * _WITHIN and verdict != "lose":
+        if _more(measured, budget) and verdict != "lose":
             verdict = None
         rows.append(
             Exchange(
@@ -206,6 +206,10 @@ def exchange(
             )
         )
     return rows
+
+
+def _more(measured: float, budget: float) -> bool:
+    return measured > budget * _WITHIN
 
 
 def worth_it_from(

@@ -93,18 +93,18 @@ def _gather(study: Study) -> None:
 
 
 def _difficulty(study: Study) -> None:
-    base, settings = study.difficulty, study.settings
+    samples, settings = study.difficulty, study.settings
     for kind in KINDS:
-        found = bins_of(kind, base, aggregation=settings.aggregation)
+        found = bins_of(kind, samples, aggregation=settings.aggregation)
         if not found:
             study.notes.append(f"difficulty by {kind}: not known, {_LACKING[kind]}")
             continue
         study.bins[kind] = found
-        stable = stability(kind, base, aggregation=settings.aggregation, seed=settings.seed)
+        stable = stability(kind, samples, aggregation=settings.aggregation, seed=settings.seed)
         study.stability += [] if stable is None else [stable]
     if "predicted" in study.bins:
         oracle, predicted = study.bins["oracle"], study.bins["predicted"]
-        study.thresholds = quantile_thresholds(mean_scores(base, settings.aggregation))
+        study.thresholds = quantile_thresholds(mean_scores(samples, settings.aggregation))
         study.agreement = float(np.mean([predicted[uid] == oracle[uid] for uid in oracle]))
 
 

@@ -196,11 +196,11 @@ def _graded_records(
             continue
         run = {} if header is None else _told_apart(header.run)
         started = None if header is None else header.run.get("started")
+        when = started if isinstance(started, str) else None
         for record in records:
             where = path.parent, record.task
             if record.gold is None and where not in samples:
                 samples[where] = read_samples_gold(*where)
-            when = started if isinstance(started, str) else None
             yield run, when, record, gold_of(record, samples.get(where, {}))
 
 

@@ -115,7 +115,7 @@ def lines_figure(panels: Sequence[Panel], x: str, y: str, stars: Mapping[str, st
 
 
 def _whiskers(values: Any, lows: Any, highs: Any) -> Any:
-    """The lengths of error bars, [2, points]; rounding may put the end of an interval from 0 a hair above it."""
+    """The lengths of error bars, [2, points]; rounding may put the end of a bootstrap's interval a hair inside."""
     return np.maximum(0, [np.subtract(values, lows), np.subtract(highs, values)])
 
 

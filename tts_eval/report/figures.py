@@ -130,9 +130,8 @@ def _panels(rows: Sequence[Row]) -> tuple[Any, list[tuple[Any, list[Row]]]]:
 
 def _percents(rows: Sequence[Row]) -> tuple[list[float], list[list[float]]]:
     """Accuracies, and how far their intervals reach below and above."""
-    # Rounding may put an end of 0 or 1 a hair inside the accuracy, and matplotlib refuses negative lengths.
-    below = [100 * max(0.0, row.accuracy - row.low) for row in rows]
-    above = [100 * max(0.0, row.high - row.accuracy) for row in rows]
+    below = [100 * (row.accuracy - row.low) for row in rows]
+    above = [100 * (row.high - row.accuracy) for row in rows]
     return [100 * row.accuracy for row in rows], [below, above]
 
 

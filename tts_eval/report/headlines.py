@@ -65,15 +65,13 @@ def _exchange(study: Study, approach: Approach) -> list[str]:
             if None in of_ratio:
                 row = of_ratio[None]
                 gain = percent(row.difference, row.difference_low, row.difference_high, "+")
-                at = f"{row.measured:.0f}" + (
-                    f" of the {row.budget:.0f} that match"
-                    if row.at_least
-                    else f", more than the {row.budget:.1f} that match"
-                    if row.at_most
-                    else ""
-                )
+                at = f"{row.measured:.0f}"
+                if row.at_least:
+                    at += f" of the {row.budget:.0f} that match"
+                elif row.at_most:
+                    at += f", more than the {row.budget:.1f} that match"
                 bins = _verdicts([of_ratio[level] for level in levels if level in of_ratio])
-                parts.append(f"R = {ratio:g}, N = {at}: {gain} points on all problems, {bins}")
+                parts.append(f"R = {ratio:g}, N = {at}: {gain} points on all problems" + (f", {bins}" if bins else ""))
         if parts and study.larger is not None:
             lines.append(
                 f"{approach.name.capitalize()}, {kind} bins: does test-time compute beat {study.larger.name}, "
