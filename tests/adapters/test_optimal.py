@@ -107,6 +107,12 @@ def test_a_lookahead_has_as_many_solutions_as_cost_what_is_left(tmp_path: Path) 
         assert record.usage.lookahead_tokens > 0
 
 
+def test_a_lookahead_that_is_no_number_is_an_error_of_the_policy(tmp_path: Path) -> None:
+    made = written(tmp_path, policy(NEVER, BEST_OF_N, {"name": "lookahead", "lookahead": "x"}))
+    with pytest.raises(TtsEvalError, match=r"lookahead=x should be a whole number.*\(here: in the policy\)"):
+        records(Optimal, tmp_path / "a.jsonl", policy=made, probes=4)
+
+
 def test_probes_may_be_the_whole_budget(tmp_path: Path) -> None:
     found = records(Optimal, tmp_path / "a.jsonl", policy=written(tmp_path, policy(NEVER)), probes=8)
     assert_same_candidates(found, records(BestOfN, tmp_path / "b.jsonl"))
