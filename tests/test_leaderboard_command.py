@@ -263,8 +263,7 @@ def test_a_task_that_is_not_ours(tmp_path: Path, run: Command) -> None:
     of_run = {"task": "gsm8k", **{key: value for key, value in ours().items() if key != "usage"}}
     problems = [record(uid, "1122", [0.9, 0.4, 0.6, 0.6], gold=None, task="gsm8k", prompt_hash=uid) for uid in "ab"]
     journal(folder / "candidates_gsm8k_1.jsonl", of_run, *problems)
-    samples = [{"doc": {}, "target": f"so \\boxed{{{gold}}}", "prompt_hash": uid} for gold, uid in ("1a", "2b")]
-    lines = [json.dumps(sample) for sample in samples]
+    lines = [sample(number, f"so \\boxed{{{gold}}}", uid) for number, (gold, uid) in enumerate(("1a", "2b"))]
     (folder / "samples_gsm8k_2026-01-01T00-00-00.000000.jsonl").write_text("\n".join(lines))
     status, out, err = run(tmp_path)
     (row,) = cells(out)
@@ -272,6 +271,39 @@ def test_a_task_that_is_not_ours(tmp_path: Path, run: Command) -> None:
     # One gold answer is missing: half of the problems would be another measurement.
     (folder / "samples_gsm8k_2026-01-01T00-00-00.000000.jsonl").write_text(lines[0])
     assert "of 1 of 2 problems" in run(tmp_path)[2]
+
+
+def sample(number: int, target: str, prompt: str) -> str:
+    """A line of lm-eval's samples."""
+    return json.dumps({"doc_id": number, "doc": {}, "target": target, "prompt_hash": prompt})
+
+
+def test_documents_of_a_task_that_is_not_ours(tmp_path: Path, run: Command) -> None:
+    """Two documents with one prompt share a record, and later documents of the journal aren't of these results."""
+    told = ours()
+    of_run = {"task": "gsm8k", **{key: value for key, value in told.items() if key != "usage"}}
+    problems = [record(uid, "11", [0.9, 0.4], gold=None, task="gsm8k", prompt_hash=uid) for uid in "abc"]
+    journal(tmp_path / "candidates_gsm8k_1.jsonl", of_run, *problems)
+    for day, prompts in ((1, "aba"), (2, "abac")):
+        foreign = {"sample_len": len(prompts), "exact_match,none": 0.0}
+        results(tmp_path, {"gsm8k": foreign, "other": {"sample_len": 1}}, told, day)
+        lines = [sample(number, "1" if uid == "a" else "2", uid) for number, uid in enumerate(prompts)]
+        (tmp_path / f"samples_gsm8k_2026-01-0{day}T00-00-00.000000.jsonl").write_text("\n".join(lines))
+    status, out, err = run(tmp_path)
+    found = {(row["accuracy"][:4], row["problems"]) for row in cells(out)}
+    assert status == 0 and found == {("66.7", "3"), ("50.0", "4")}
+    assert "of 3 problems" not in err
+
+
+def test_the_run_s_own_selection_counts_for_a_task_that_is_not_ours(tmp_path: Path, run: Command) -> None:
+    told = ours()
+    results(tmp_path, {"gsm8k": {"sample_len": 1}}, told, model_args={"selection": "majority"})
+    of_run = {"task": "gsm8k", **{key: value for key, value in told.items() if key != "usage"}}
+    one = record("a", "112", [0.1, 0.1, 0.9], gold=None, task="gsm8k", prompt_hash="a")
+    journal(tmp_path / "candidates_gsm8k_1.jsonl", of_run, one)
+    (tmp_path / "samples_gsm8k_2026-01-01T00-00-00.000000.jsonl").write_text(sample(0, "1", "a"))
+    (row,) = cells(run(tmp_path)[1])
+    assert row["selection"] == "majority" and row["accuracy"].startswith("100.0 ")
 
 
 def test_no_path_of_this_machine(tmp_path: Path, run: Command) -> None:
@@ -287,5 +319,5 @@ def test_nothing_to_show(tmp_path: Path, run: Command) -> None:
     status, out, err = run(tmp_path / "nowhere")
     assert (status, out) == (1, "") and f"{tmp_path}/nowhere: no such folder; name the one that holds your runs" in err
     status, out, err = run(tmp_path)
-    assert (status, out) == (1, "") and "no results_*.json and no imported journal" in err
+    assert (status, out) == (1, "") and "no results_*.json and no imported journal, candidates_*.jsonl" in err
     assert not (tmp_path / "leaderboard.md").exists()

@@ -216,6 +216,29 @@ def test_gold_from_the_samples_beside_the_journal(tmp_path: Path) -> None:
     assert notes == ["toy: 1 problems without a gold answer are left out"]
 
 
+@pytest.mark.parametrize(
+    ("target", "choices", "right"),
+    [
+        ("['7', '8']", None, [1, 1, 0]),
+        ("[7, 8]", None, [0, 0, 0]),  # an interval, not a list of answers
+        ("1", ["9", "8"], [0, 1, 0]),
+        ("1", "{{choices}}", None),  # what the template gives only lm-eval knows
+        ("2", ["9", "8"], None),
+    ],
+)
+def test_several_right_answers_and_choices(
+    tmp_path: Path, target: str, choices: object, right: list[int] | None
+) -> None:
+    """lm-eval logs a list of answers in Python's words, and a choice by its number."""
+    journal = write(tmp_path / "candidates_toy_1.jsonl", record("p", "789", gold=None), record("q", "789"))
+    sample = {"doc": {}, "target": target, "prompt_hash": "p"}
+    write_samples(tmp_path / "samples_toy_2026-01-01T00-00-00.1.jsonl", sample)
+    config = {} if choices is None else {"doc_to_choice": choices}
+    (tmp_path / "results_2026-01-01T00-00-00.1.json").write_text(json.dumps({"configs": {"toy": config}}))
+    (pools,) = load(journal)
+    assert [pool.correct.tolist() for pool in pools.pools if pool.uid == "p"] == ([] if right is None else [right])
+
+
 def test_no_gold_at_all(tmp_path: Path) -> None:
     with pytest.raises(
         TtsEvalError, match="no gold answer for any problem of toy; run lm_eval again with --log_samples"
@@ -226,6 +249,9 @@ def test_no_gold_at_all(tmp_path: Path) -> None:
 def test_journal_without_a_finished_problem(tmp_path: Path) -> None:
     with pytest.raises(TtsEvalError, match=r"no finished problem in .*j\.jsonl; run the same lm_eval command again"):
         load(write(tmp_path / "j.jsonl", run={"model": M}))
+    (tmp_path / "bad.jsonl").write_text("garbage\n")
+    with pytest.raises(TtsEvalError, match=r"bad\.jsonl:1: not JSON"):
+        load_pools([tmp_path / "bad.jsonl"], Equality(), lenient=True)
 
 
 def test_broken_samples_file(tmp_path: Path) -> None:

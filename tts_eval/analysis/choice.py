@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tts_eval.analysis.gold import Gold
-from tts_eval.analysis.pools import Grader
+from tts_eval.analysis.pools import Grader, grade_all
 from tts_eval.journal import Record
 from tts_eval.selection import Floats, as_classes, candidate_scores, select_chain
 
@@ -80,7 +80,7 @@ def choose(
     groups = grader.group(given)
     chains = np.array([candidate.chain for candidate in record.candidates])
     selected = select_chain(as_classes(groups), scores, chains, selection)
-    correct = None if gold is None else tuple(grader.grade([(gold.answer, answer) for answer in given]))
+    correct = None if gold is None else tuple(grade_all([(gold, answer) for answer in given], grader))
     members: dict[int | None, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
         members[group].append(index)

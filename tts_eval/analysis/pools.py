@@ -24,7 +24,8 @@ DEPENDENT_STRATEGIES = ("beam", "lookahead", "dvts", "rebase", "revise", "optima
 """Strategies whose candidates come from one joint search: a subset of them isn't a smaller search."""
 
 # They don't change how a candidate comes about. An aggregation that a strategy lists does: it ranked the prefixes.
-_NOT_PARAMETERS = ("name", "seed", "budget", "selection")
+_SPENT = ("seed", "budget", "selection")
+_NOT_PARAMETERS = ("name", *_SPENT)
 
 _PROMPTS = ("prompting", "limits")
 _LONGEST = 60  # characters that a label gives to a system prompt or to stop strings
@@ -89,6 +90,11 @@ class PoolSet:
     verifier: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def own(self) -> dict[str, Any]:
+        """Those of the parameters that tell one strategy from another, whatever is spent on it."""
+        return {name: value for name, value in self.parameters.items() if name not in _SPENT}
+
 
 @dataclass(frozen=True)
 class _Key:
@@ -108,6 +114,13 @@ class _Graded:
     gold: Gold
     run: Mapping[str, Any]
     started: str | None
+
+
+def grade_all(pairs: Iterable[tuple[Gold, str | None]], grader: Grader) -> list[bool]:
+    """Whether each answer is equivalent to one that is right."""
+    asked = list(pairs)
+    verdicts = iter(grader.grade((right, answer) for gold, answer in asked for right in gold.answers))
+    return [any([next(verdicts) for _ in gold.answers]) for gold, _ in asked]
 
 
 def find_journals(paths: Sequence[Path]) -> list[Path]:
@@ -164,8 +177,10 @@ def load_pools(
         kept = record if texts else replace(record, candidates=tuple(map(_without_text, record.candidates)))
         of_key[place] = _Graded(kept, gold, run, started)
     if not records and not lacking:
+        known = f" ({'; '.join(notes)})" if notes else ""
         raise TtsEvalError(
-            f"no finished problem in {', '.join(map(str, paths))}; run the same lm_eval command again to go on with it"
+            f"no finished problem in {', '.join(map(str, paths))}{known}; run the same lm_eval command again to go on "
+            "with it"
         )
     if not records:
         raise TtsEvalError(
@@ -230,7 +245,7 @@ def _key(run: Mapping[str, Any], record: Record) -> _Key:
 def _build(records: Mapping[_Key, Mapping[tuple[str, int], _Graded]], grader: Grader) -> list[PoolSet]:
     records = {key: dict(sorted(of_key.items())) for key, of_key in records.items()}
     everything = [one for of_key in records.values() for one in of_key.values()]
-    verdicts = iter(grader.grade((one.gold.answer, c.answer) for one in everything for c in one.record.candidates))
+    verdicts = iter(grade_all(((one.gold, c.answer) for one in everything for c in one.record.candidates), grader))
     sets = []
     for key, of_key in records.items():
         pools = tuple(_pool(one.record, one.gold, grader, verdicts) for one in of_key.values())

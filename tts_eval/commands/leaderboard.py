@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         raise TtsEvalError(f"{args.folder}: no such folder; name the one that holds your runs")
     runs, notes = read_runs(args.folder)
     if not runs:
-        why = "; ".join(notes) or "no results_*.json and no imported journal"
+        why = "; ".join(notes) or "no results_*.json and no imported journal, candidates_*.jsonl"
         raise TtsEvalError(f"{args.folder}: no finished run ({why}); run lm_eval on a task of ours with --output_path")
     text, more = leaderboard(runs)
     print_notes(args.command, [*notes, *more])

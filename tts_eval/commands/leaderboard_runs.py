@@ -63,12 +63,16 @@ def key_of(path: Path, task: str, run: Mapping[str, Any]) -> Key:
     return Key(path.parent, task, json.dumps({name: run.get(name) for name in _IDENTITY}, sort_keys=True))
 
 
-def grade(records: Sequence[Record], path: Path) -> Graded:
+def grade(
+    records: Sequence[Record], path: Path, *, selection: str | None = None, aggregation: str | None = None
+) -> Graded:
     """Selects as the adapters do, late, and grades what was selected; problems without a gold answer are left out.
 
     Args:
-        records: Of one run.
+        records: Of one run, in which a problem may occur several times, as lm-eval's documents may.
         path: The file that tells of the run; samples files beside it have gold answers.
+        selection: See `choose`.
+        aggregation: See `choose`.
 
     Raises:
         TtsEvalError: If no problem has a gold answer.
@@ -80,9 +84,9 @@ def grade(records: Sequence[Record], path: Path) -> Graded:
         gold = gold_of(record, golds.get(record.task, {}))
         if gold is None:
             continue
-        choice = choose(record, gold, default_grader())
+        choice = choose(record, gold, default_grader(), selection=selection, aggregation=aggregation)
         correct.append(any(answer.selected and answer.correct for answer in choice.answers))
-        selections.add(choice.selection if choice.scores is None else f"{choice.selection} ({choice.aggregation})")
+        selections.add(_called(choice.selection, None if choice.scores is None else choice.aggregation))
         usage += record.usage
     if not correct:
         raise TtsEvalError(f"{path}: no gold answer for any of its problems; run lm_eval again with --log_samples")
@@ -108,7 +112,11 @@ def reported(path: Path, journals: Mapping[Key, Sequence[Path]]) -> tuple[dict[K
         report = json.loads(path.read_text(encoding="utf-8"))
         for task in report["results"]:
             key = key_of(path, task, report["config"].get("tts_eval", {}))
-            of_task = _of_task(path, report, task, journals.get(key, []))
+            try:
+                of_task = _of_task(path, report, task, journals.get(key, []))
+            except TtsEvalError as error:
+                notes.append(f"left out: {error}")
+                continue
             if of_task is not None:
                 found[key] = of_task
             elif task in report["n-samples"]:
@@ -127,7 +135,8 @@ def _of_task(path: Path, report: Mapping[str, Any], task: str, journals: Sequenc
         accuracy = from_json(float, scores[_ACCURACY], f"{path}: {_ACCURACY}")
         graded = Graded(n, accuracy, _selection(config), _usage(path, report, n, journals))
     elif journals:
-        graded = grade(_records(journals), path)
+        selection, aggregation = _told(config)
+        graded = grade(_documents(path, task, journals), path, selection=selection, aggregation=aggregation)
     else:
         return None
     if graded.n != n or n < 1 or not 0 <= graded.accuracy <= 1:
@@ -220,16 +229,27 @@ def _decoding(report: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 def _selection(config: Mapping[str, Any]) -> str:
     """How the adapter chose: as it was told, or as suits the verifier."""
-    ours, given = config.get("tts_eval", {}), _arguments(config)
-    selection, aggregation = (given.get(f"tts_{name}", given.get(name)) for name in ("selection", "aggregation"))
+    ours = config.get("tts_eval", {})
+    selection, aggregation = _told(config)
     if ours and selection is None:
         of_chains = ours["strategy"]["name"] == "revise"
         scored = "hierarchical" if of_chains else "best_of_n_weighted"
         selection = "majority" if ours["verifier"] is None else scored
     aggregation = aggregation or ours.get("strategy", {}).get("aggregation")
-    if selection is None or aggregation is None or selection in ("majority", "last_attempt"):
-        return selection or ""
+    return "" if selection is None else _called(selection, aggregation)
+
+
+def _called(selection: str, aggregation: str | None) -> str:
+    """A selection with what it makes of step scores, if it uses them."""
+    if aggregation is None or selection in ("majority", "last_attempt"):
+        return selection
     return f"{selection} ({aggregation})"
+
+
+def _told(config: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """`selection=` and `aggregation=`, as far as they were given."""
+    given = _arguments(config)
+    return given.get("tts_selection", given.get("selection")), given.get("tts_aggregation", given.get("aggregation"))
 
 
 def _usage(path: Path, report: Mapping[str, Any], n: int, journals: Sequence[Path]) -> Usage:
@@ -242,6 +262,18 @@ def _usage(path: Path, report: Mapping[str, Any], n: int, journals: Sequence[Pat
         return usage
     records = _records(journals)
     return sum((record.usage for record in records), Usage()) if len(records) == n else UNKNOWN_USAGE
+
+
+def _documents(path: Path, task: str, journals: Sequence[Path]) -> list[Record]:
+    """A record for each document of the results: those with equal prompts share one, and a journal may hold more."""
+    records = _records(journals)
+    samples = path.with_name(f"samples_{task}_{path.stem.removeprefix('results_')}.jsonl")
+    if not samples.exists():
+        return records
+    by_prompt = {record.prompt_hash: record for record in records}
+    with samples.open(encoding="utf-8") as lines:
+        asked = {sample["doc_id"]: sample["prompt_hash"] for sample in map(json.loads, lines)}
+    return [by_prompt[prompt] for prompt in asked.values() if prompt in by_prompt]
 
 
 def _records(journals: Sequence[Path]) -> list[Record]:

@@ -14,18 +14,13 @@ from tts_eval.micro.members import MEMBERS, resolve
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("name", nargs="?", help="print the folder of this one only, for tools that want a path")
+    parser.add_argument(
+        "name", nargs="?", choices=list(MEMBERS), help="print the folder of this one only, for tools that want a path"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table, or one path.
-
-    Args:
-        args: See `configure`.
-
-    Raises:
-        TtsEvalError: If there is no such model.
-    """
+    """Prints the table, or one path; see `configure`."""
     if args.name is not None:
         print(resolve(args.name))
         return 0
