@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from report_runs import TASK, write_larger, write_run
+from report_runs import TASK, write_everything, write_larger, write_run
 from test_report_command import FAST, rows_of
 
 from tts_eval.report.canvas import bars_figure
@@ -85,6 +85,74 @@ def test_bars_of_nothing_and_of_all_have_whiskers() -> None:
     points = [(0, 0.0, 1e-17, 0.3), (1, 1.0, 0.7, 1.0 - 1e-16)]  # as rounding may have it
     figure = bars_figure([("search", {"beam": points})], ["bin 5", "bin 1"], "accuracy")
     assert len(figure.axes[0].patches) == 2
+
+
+def test_a_strategy_has_one_colour_in_all_panels_and_the_legend() -> None:
+    point = [(0, 0.5, 0.4, 0.6)]
+    panels = [("4", {"beam": point, "rebase": point}), ("16", {"beam": point, "lookahead": point, "rebase": point})]
+    figure = bars_figure(panels, ["bin 1"], "accuracy")
+    colours: dict[str, set[Any]] = {}
+    for axes in figure.axes:
+        for bars, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            colours.setdefault(label, set()).add(bars.patches[0].get_facecolor())
+    assert [len(of_name) for of_name in colours.values()] == [1, 1, 1] and len(set.union(*colours.values())) == 3
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["beam", "rebase", "lookahead"]
+
+
+@pytest.mark.parametrize("unfinished", ["orm", "revise"])
+def test_an_unfinished_run_is_left_out_not_the_problems_that_it_lacks(
+    unfinished: str, tmp_path: Path, report: Report
+) -> None:
+    write_everything(tmp_path / "runs")
+    if unfinished == "orm":
+        (path,) = (tmp_path / "runs").glob("candidates_*_best-of-n_16_0_orm.jsonl")
+    else:
+        (path,) = (tmp_path / "runs").glob("candidates_*_revise_4_4_True_*")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:6]))  # a header and five problems
+    said = report()
+    assert "left out, 5 of 40 problems; run it again to go on with it" in said
+    assert {row["n"] for row in rows_of(tmp_path / "out", "strategies") if not row["level"]} == {"40"}
+
+
+def test_a_search_that_spends_more_than_all_samples_is_compared_with_nothing(tmp_path: Path, report: Report) -> None:
+    write_run(tmp_path / "runs", {"name": "best-of-n"}, 16)
+    write_run(tmp_path / "runs", {"name": "lookahead", "lookahead": 3, "width": 4}, 4, generations=16)
+    write_run(tmp_path / "runs", {"name": "lookahead", "lookahead": 3, "width": 4}, 16, generations=64)
+    report()
+    rows = [row for row in rows_of(tmp_path / "out", "strategies") if not row["level"]]
+    found = [row for row in rows if row["strategy"] == "lookahead"]
+    assert [(row["cost"], bool(row["difference"]), bool(row["detectable"])) for row in found] == [
+        ("16.0", True, True),
+        ("64.0", False, False),
+    ]
+
+
+def test_samples_asked_otherwise_are_no_outcome_verifier_s_of_the_same_samples(tmp_path: Path, report: Report) -> None:
+    write_run(tmp_path / "runs", {"name": "best-of-n", "temperature": 1.0}, 16)
+    write_run(tmp_path / "runs", {"name": "best-of-n", "temperature": 0.3}, 16, verifier="orm", outcome=True)
+    said = report()
+    assert "best-of-n N=16 of small with orm: left out" in said
+    assert not (tmp_path / "out" / "figures" / "figure_14.png").exists()
+
+
+def test_two_outcome_verifiers_are_no_figure_14(tmp_path: Path, report: Report) -> None:
+    for verifier in ("orm-a", "orm-b"):
+        write_run(tmp_path / "runs", {"name": "best-of-n"}, 16, verifier=verifier, outcome=True)
+    report()
+    assert not (tmp_path / "out" / "figures" / "figure_14.png").exists()
+
+
+def test_chains_that_share_only_one_attempt_have_no_figure_15(tmp_path: Path, report: Report) -> None:
+    runs = tmp_path / "runs"
+    write_run(runs, {"name": "best-of-n"}, 16)
+    for history, chains, verifier in ((True, 1, "revision-orm"), (False, 8, "orm")):
+        length = 16 // chains if history else 1
+        strategy = {"name": "revise", "history": history, "chains": chains, "length": length}
+        write_run(runs, strategy, chains * length, model="revision", verifier=verifier, outcome=True)
+    report()
+    assert not (tmp_path / "out" / "figures" / "figure_15.png").exists()
 
 
 def test_a_bin_of_predicted_difficulty_may_have_no_problem_by_oracle(tmp_path: Path, report: Report) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from tts_eval.analysis.coverage_law import coverage_law, selection_gap
 from tts_eval.selection import coverage
@@ -63,9 +64,10 @@ def test_draws_that_tell_nothing_do_not_count() -> None:
 
 
 def test_the_selection_gap_by_hand() -> None:
-    right_somewhere = np.array([[0.5, 1.0], [0.5, 1.0], [0.0, 0.0]])
-    selected = np.array([[0.5, 1.0], [0.5, 0.25], [0.0, 0.0]])
+    right_somewhere = np.repeat([[0.5, 1.0], [0.5, 1.0], [0.0, 0.0]], 2, axis=0)
+    selected = np.repeat([[0.5, 1.0], [0.5, 0.25], [0.0, 0.0]], 2, axis=0)
     one, both = selection_gap(right_somewhere, selected, [1, 2])
     assert (one.budget, one.gap, one.low, one.high) == (1, 0, 0, 0)
     assert (both.coverage, both.selected, both.gap) == pytest.approx((2 / 3, 1.25 / 3, 0.25))
-    assert (both.low, both.high, both.n) == (0.0, pytest.approx(0.75), 3)
+    # Both copies of the problem with a gap are drawn k times of six, k by the binomial of 1/3.
+    assert (both.low, both.high, both.n) == (0.0, pytest.approx(0.75 * binom.ppf(0.975, 6, 1 / 3) / 6), 6)

@@ -40,12 +40,12 @@ def test_runs_of_one_strategy_are_one_curve_and_equal_parameters_don_t_make_one(
 
 def test_names_tell_what_differs_and_costs_are_generations() -> None:
     wide = {"name": "lookahead", "width": "sqrt", "lookahead": 1}
-    sets = [run(wide, 4, 4, generations=8), run({**wide, "lookahead": 3}, 4, 4, generations=16), run(BEAM, 4, 4)]
+    sets = [run(wide, 4, 4, generations=8), run({**wide, "lookahead": 3}, 4, 4), run(BEAM, 4, 4)]
     curves, _ = curves_of(sets, measure="majority")
     assert [(curve.name, curve.costs) for curve in curves] == [
         ("lookahead (lookahead=1)", (8.0,)),
-        ("lookahead (lookahead=3)", (16.0,)),
-        ("beam", (4.0,)),  # a journal that doesn't tell: N
+        ("lookahead (lookahead=3)", (16.0,)),  # a journal that doesn't tell: what its N solutions take
+        ("beam", (4.0,)),
     ]
 
 
@@ -54,6 +54,12 @@ def test_of_independent_samples_the_largest_run_tells_every_budget() -> None:
     (curve,), _ = curves_of(sets, measure="majority")
     assert (curve.budgets, curve.costs) == ((1, 2, 4, 8), (1.0, 2.0, 4.0, 8.0))
     assert [curve.place(cost) for cost in (0.5, 1, 7.9, 8, 100)] == [None, 0, 2, 3, 3]
+
+
+def test_independent_samples_speak_for_the_budgets_of_the_searches() -> None:
+    sets = [run({"name": "best-of-n"}, 16, 16), run(BEAM, 12, 12), run(DVTS, 24, 24)]
+    samples, *_ = curves_of(sets, measure="majority")[0]
+    assert samples.budgets == (1, 2, 4, 8, 12, 16)
 
 
 def test_what_has_no_scores_or_no_problem_in_common_is_left_out_with_a_note() -> None:

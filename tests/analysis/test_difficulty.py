@@ -68,5 +68,11 @@ def test_more_samples_make_bins_more_stable() -> None:
         return found.same
 
     assert of(20) < of(2000)
+
+    # Four seeds of five samples say as much as one of twenty.
+    parts = [pool(str(k), k >= 4 * part, 1, seed=part) for k in range(20) for part in range(4)]
+    whole = [pool(str(k), sum(k >= 4 * part for part in range(4)), 4) for k in range(20)]
+    seeds, one = (stability("oracle", pools(*sorted(of, key=lambda pool: pool.uid))) for of in (parts, whole))
+    assert seeds is not None and one is not None and abs(seeds.same - one.same) < 0.1
     certain = stability("level", TEN)
     assert certain is not None and certain.same == 1

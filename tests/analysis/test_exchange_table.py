@@ -47,6 +47,20 @@ def test_more_than_equal_flops_is_no_win() -> None:
         assert (round(row.budget), row.measured, row.at_most, row.verdict) == (16, 64, True, verdict)
 
 
+def test_fewer_than_equal_flops_is_no_loss() -> None:
+    values, costs = curve(0.5, 0.6), [1.0, 4.0]
+    for accuracy, verdict in ((0.3, "win"), (0.6, None), (0.9, None)):
+        (row,) = exchange("s", values, costs, curve(accuracy)[:, 0], times=14.2, ratios=(0.16,), accounting=V1)
+        assert (row.measured, row.at_least, row.verdict) == (4, True, verdict)
+
+
+def test_of_five_problems_no_verdict_is_won() -> None:
+    for n, verdict in ((5, "tie"), (6, "win")):
+        right, wrong = np.ones((n, 1)), np.zeros(n)
+        (row,) = exchange("s", right, [16.0], wrong, times=14.2, ratios=(22,), accounting=V1)
+        assert (row.difference, row.verdict, np.isnan(row.difference_low)) == (1, verdict, n < 6)
+
+
 def test_what_was_not_run_is_measured_at_the_largest_budget_and_says_so() -> None:
     (row,) = exchange("s", curve(0.1, 0.2), [1, 4], curve(0.5)[:, 0], times=14.2, ratios=(0.16,), accounting=V1)
     assert (row.measured, row.at_least) == (4, True)
@@ -69,6 +83,11 @@ def test_from_which_ratio_on_the_larger_model_is_worth_it() -> None:
     assert found(0.2) == (pytest.approx(4), None)  # cheaper than the larger model's inference alone
     assert found(0.05) == (1, None)
     assert found(0.9) == (None, None)
+
+    # Nothing below 64 was run, so less may do, and the larger model be worth it later still.
+    bound = worth_it_from("s", values[:, 3:], COSTS[3:], curve(0.2)[:, 0], times=14.2, accounting=V1)
+    assert (bound.budget, bound.at_least) == (64, True) and bound.ratio == pytest.approx(0.795, abs=0.001)
+    assert not worth_it_from("s", values, COSTS, curve(0.5)[:, 0], times=14.2, accounting=V1).at_least
 
 
 def test_total_flops_of_both_models_are_equal() -> None:

@@ -90,12 +90,12 @@ def test_the_best_budget_is_picked_after_the_fact() -> None:
 
 
 def test_a_joint_search_at_several_budgets() -> None:
-    small = PoolSet("toy", "beam", 2, False, tuple(pool(f"p{i}", ("7", 0.3), ("3", 0.2)) for i in range(5)))
-    large = PoolSet("toy", "beam", 4, False, tuple(pool(f"p{i}", ("7", 0.3), *[("3", 0.8)] * 3) for i in range(4)))
+    small = PoolSet("toy", "beam", 2, False, tuple(pool(f"p{i}", ("7", 0.3), ("3", 0.2)) for i in range(7)))
+    large = PoolSet("toy", "beam", 4, False, tuple(pool(f"p{i}", ("7", 0.3), *[("3", 0.8)] * 3) for i in range(6)))
     rows = hacking_rows([large, small], level="bin 1")
     assert [(row.budget, row.accuracy, row.proxy, row.n, row.level) for row in rows] == [
-        (2, 1.0, pytest.approx(0.3), 4, "bin 1"),
-        (4, 0.0, pytest.approx(0.8), 4, "bin 1"),
+        (2, 1.0, pytest.approx(0.3), 6, "bin 1"),
+        (4, 0.0, pytest.approx(0.8), 6, "bin 1"),
     ]
     assert hacking_threshold(rows) == 2
 

@@ -38,7 +38,7 @@ def test_with_one_seed_the_nested_bootstrap_is_the_plain_one(values: np.ndarray,
     nested = np.column_stack([values, *[np.full(len(values), np.nan)] * missing])
     found, plain = nested_bootstrap(nested, resamples=50, seed=3), bootstrap_mean(values, resamples=50, seed=3)
     for name in ("value", "low", "high"):
-        assert getattr(found, name) == pytest.approx(getattr(plain, name), abs=1e-12)
+        assert getattr(found, name) == pytest.approx(getattr(plain, name), abs=1e-12, nan_ok=True)
 
 
 def test_seeds_that_differ_widen_the_interval() -> None:
@@ -52,13 +52,26 @@ def test_seeds_that_differ_widen_the_interval() -> None:
 
 
 def test_missing_seeds_count_for_nothing() -> None:
-    values = np.array([[np.nan, 1.0, 1.0], [0.0, np.nan, np.nan]])
+    values = np.repeat([[np.nan, 1.0, 1.0], [0.0, np.nan, np.nan]], 3, axis=0)
     found = nested_bootstrap(values, resamples=400)
-    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)  # problems weigh the same, however many seeds
+    whole = nested_bootstrap(np.repeat([[1.0], [0.0]], 3, axis=0), resamples=400)
+    assert (found.value, found.low, found.high) == (0.5, whole.low, whole.high)  # however many seeds a problem has
+
+
+def test_of_five_problems_nothing_can_be_told() -> None:
+    of_five, of_six = (bootstrap_mean(np.ones(n)) for n in (5, 6))
+    assert (of_five.value, of_six.value, of_six.low) == (1, 1, 1)
+    assert np.isnan([of_five.low, of_five.high]).all()  # five heads of five have a p of 1 in 16
+
+
+def spread(n: int, deviation: float) -> np.ndarray:
+    """Differences with that standard deviation."""
+    signs = np.tile([1.0, -1.0], n // 2)
+    return signs * deviation / signs.std(ddof=1)
 
 
 def test_the_detectable_difference_is_found_in_four_of_five_cases() -> None:
-    difference = detectable_difference(400, 0.5)
+    difference = detectable_difference(spread(400, 0.5))
     assert difference == pytest.approx(2.8016 * 0.5 / 20, abs=1e-5)
     # Of means drawn around it, the share that is significantly above 0.
     error = 0.5 / 20
@@ -66,9 +79,11 @@ def test_the_detectable_difference_is_found_in_four_of_five_cases() -> None:
 
 
 def test_power_and_level_cost_problems() -> None:
-    assert detectable_difference(100, 1.0) == pytest.approx(2 * detectable_difference(400, 1.0))
-    assert detectable_difference(100, 1.0, power=0.9) > detectable_difference(100, 1.0)
-    assert detectable_difference(100, 1.0, alpha=0.01) > detectable_difference(100, 1.0)
+    few = spread(100, 1.0)
+    assert detectable_difference(few) == pytest.approx(2 * detectable_difference(spread(400, 1.0)))
+    assert detectable_difference(few, power=0.9) > detectable_difference(few)
+    assert detectable_difference(few, alpha=0.01) > detectable_difference(few)
+    assert np.isnan(detectable_difference(few[:1]))
 
 
 def test_half_width_of_one_accuracy() -> None:

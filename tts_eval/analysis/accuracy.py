@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from tts_eval.analysis.paired import detectable_difference
 from tts_eval.analysis.pools import Pool, PoolSet
 from tts_eval.analysis.resampling import bootstrap_mean
 from tts_eval.analysis.subsets import permutations, subset_key
@@ -84,6 +85,7 @@ class Difference:
         difference: Mean over the problems of the one's chance to be right less the other's.
         low: Lower end of the 95 % interval: bootstrap over problems, whose pairs stay together.
         high: Its upper end.
+        detectable: The smallest true difference that so many problems would show in four of five cases.
         n: Number of problems.
         level: See `Row`.
     """
@@ -97,6 +99,7 @@ class Difference:
     difference: float
     low: float
     high: float
+    detectable: float
     n: int
     level: Any = None
 
@@ -199,7 +202,7 @@ def differences(
     for i, budget in enumerate(wanted):
         for (measure, how), gain in zip(columns[1:], gains[:, i].T, strict=True):
             mean = bootstrap_mean(gain, resamples=resamples, seed=seed)
-            ends = mean.value, mean.low, mean.high
+            ends = mean.value, mean.low, mean.high, detectable_difference(gain)
             found.append(Difference(pools.task, pools.strategy, budget, how, measure, against, *ends, n))
     return found
 

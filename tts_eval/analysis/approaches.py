@@ -10,13 +10,10 @@ from tts_eval.analysis.accuracy import Measure
 from tts_eval.analysis.chains import ChainMeasure, Family, Shape, measures_of, shape_values, shapes_of
 from tts_eval.analysis.curves import Curve, align, at_budget, curves_of
 from tts_eval.analysis.policies import Option, options_at
-from tts_eval.analysis.pools import PoolSet
 from tts_eval.analysis.roles import Roles, scored
 from tts_eval.selection import Aggregation, Floats
 from tts_eval.types import TtsEvalError
 
-
-_MOST = 0.9  # A run with a smaller share of the problems is left out, rather than the problems that it lacks.
 
 ApproachName = Literal["search", "revisions"]
 
@@ -67,9 +64,7 @@ def search_approach(
     """
     selection: Measure = "best_of_n_weighted" if scored(roles.base) else "majority"
     how: dict[str, Any] = {"aggregation": aggregation, "resamples": resamples, "seed": seed}
-    whole, notes = _whole(roles)
-    curves, more = curves_of(whole, measure=selection, **how)
-    notes += more
+    curves, notes = curves_of(roles.search, measure=selection, **how)
     frames: dict[str, Measure] = {"majority": "majority", "coverage (pass@N)": "coverage"}
     if selection != "majority":
         frames["best score (best-of-N)"] = "best_of_n"
@@ -98,19 +93,6 @@ def search_approach(
     options = {budget: options_at(fixed, budget) for budget in budgets}
     names = dict(zip(named, others, strict=True))
     return Approach("search", aligned[0].uids, selection, baseline, tuple(curves), names, options, tuple(notes))
-
-
-def _whole(roles: Roles) -> tuple[list[PoolSet], list[str]]:
-    """The runs that aren't far from finished: a comparison is on the problems that all of them have."""
-    sizes = [len({pool.uid for pool in pools.pools}) for pools in roles.search]
-    whole, notes = [], []
-    for pools, size in zip(roles.search, sizes, strict=True):
-        if pools is roles.base or size >= _MOST * max(sizes):
-            whole.append(pools)
-        else:
-            name = f"{pools.strategy} N={pools.budget}"
-            notes.append(f"{name}: left out, {size} of {max(sizes)} problems; run it again to go on with it")
-    return whole, notes
 
 
 def revision_approach(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from tts_eval.analysis.accuracy import wilson_interval
 from tts_eval.analysis.chains import ChainMeasure, Family, Shape
+from tts_eval.analysis.paired import detectable_difference
 from tts_eval.analysis.resampling import bootstrap_mean
 from tts_eval.selection import Floats, Integers
 
@@ -62,6 +63,7 @@ class ShapeRow:
         gain: Accuracy less that of the same budget in parallel, chains of one attempt each; None where no run tells.
         gain_low: Lower end of the 95 % interval: bootstrap over problems, whose pairs stay together.
         gain_high: Its upper end.
+        detectable: The smallest true gain that so many problems would show in four of five cases; None likewise.
         n: Number of problems.
     """
 
@@ -78,6 +80,7 @@ class ShapeRow:
     gain: float | None
     gain_low: float | None
     gain_high: float | None
+    detectable: float | None
     n: int
 
 
@@ -97,6 +100,7 @@ class ShapeDifference:
         difference: Mean over the problems of the one's chance to be right less the other's.
         low: Lower end of the 95 % interval: bootstrap over problems, whose pairs stay together.
         high: Its upper end.
+        detectable: The smallest true difference that so many problems would show in four of five cases.
         n: Number of problems.
     """
 
@@ -111,6 +115,7 @@ class ShapeDifference:
     difference: float
     low: float
     high: float
+    detectable: float
     n: int
 
 
@@ -131,14 +136,13 @@ def shape_rows(found: ShapeValues, *, resamples: int = 1000, seed: int = 0) -> l
         parallel = Shape(length=1, chains=shape.budget)
         for measure in found.measures:
             values = found.of(shape, measure)
-            gain = gain_low = gain_high = None
+            gain: _Compared | tuple[None, None, None, None] = (None, None, None, None)
             if parallel in found.shapes:
-                less = bootstrap_mean(values - found.of(parallel, measure), resamples=resamples, seed=seed)
-                gain, gain_low, gain_high = less.value, less.low, less.high
+                gain = _compared(values - found.of(parallel, measure), resamples, seed)
             accuracy = float(values.mean())
             low, high = wilson_interval(accuracy, n)
             where = found.family.task, found.family.strategy, found.level, shape.budget, shape.length, shape.chains
-            rows.append(ShapeRow(*where, measure, accuracy, low, high, gain, gain_low, gain_high, n))
+            rows.append(ShapeRow(*where, measure, accuracy, low, high, *gain, n))
     return rows
 
 
@@ -158,7 +162,15 @@ def shape_differences(
         for measure in found.measures:
             if measure != against:
                 gains = found.of(shape, measure) - found.of(shape, against)
-                mean = bootstrap_mean(gains, resamples=resamples, seed=seed)
                 where = found.family.task, found.family.strategy, found.level, shape.budget, shape.length, shape.chains
-                rows.append(ShapeDifference(*where, measure, against, mean.value, mean.low, mean.high, len(gains)))
+                rows.append(ShapeDifference(*where, measure, against, *_compared(gains, resamples, seed), len(gains)))
     return rows
+
+
+_Compared: TypeAlias = tuple[float, float, float, float]
+
+
+def _compared(gains: Floats, resamples: int, seed: int) -> _Compared:
+    """The mean of paired differences, [problems], its interval, and what would have shown."""
+    mean = bootstrap_mean(gains, resamples=resamples, seed=seed)
+    return mean.value, mean.low, mean.high, detectable_difference(gains)

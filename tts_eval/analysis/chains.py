@@ -39,7 +39,8 @@ CHAIN_MEASURES: tuple[ChainMeasure, ...] = get_args(ChainMeasure)
 SCORED: tuple[ChainMeasure, ...] = ("best_of_n_weighted", "hierarchical")
 """Those that need a verifier's scores."""
 
-_SHAPE_PARAMETERS = ("chains", "length", "ratio")
+SHAPE_PARAMETERS = ("chains", "length", "ratio")
+"""Those of a strategy's parameters that say how a budget is spread."""
 
 
 class Shape(NamedTuple):
@@ -146,7 +147,7 @@ def families(sets: Sequence[PoolSet]) -> tuple[list[Family], list[str]]:
 
 def _without_shape(strategy: str) -> str:
     name, _, parameters = strategy.removesuffix(")").partition(" (")
-    kept = [part for part in parameters.split(", ") if part and part.split("=")[0] not in _SHAPE_PARAMETERS]
+    kept = [part for part in parameters.split(", ") if part and part.split("=")[0] not in SHAPE_PARAMETERS]
     return f"{name} ({', '.join(kept)})" if kept else name
 
 

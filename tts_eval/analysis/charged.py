@@ -39,14 +39,14 @@ class Charged:
 
     Attributes:
         probes: k.
-        cost: Generations a problem, probes included, mean over the problems.
+        costs: Generations of each problem, probes included, mean over the splits, [problems].
         values: Each problem's chance to be right under choices that it had no part in, [problems].
         accuracies: The accuracy of each split, [splits].
         same_bin: Share of the problems that the probes put into the bin that all samples do.
     """
 
     probes: int
-    cost: float
+    costs: Floats
     values: Floats
     accuracies: Floats
     same_bin: float
@@ -131,12 +131,12 @@ def charged(
     # What each option is worth to a problem where the probes say bin b: the samples are those that were drawn.
     drawn = np.einsum("pdb,pd->pb", in_bin, probed.right[budget]) / found.shape[1]
     worth = np.where(reused, drawn[..., None], share[..., None] * values[:, None, :])  # [problems, bins, options]
-    held_out, cost = np.zeros((splits, len(values))), 0.0
+    held_out, spent = np.zeros((splits, len(values))), np.zeros(len(values))
     for split in range(splits):
         half = random_half(bins, split, seed)
         for fold, other in ((half, ~half), (~half, half)):
             chosen = np.stack([choice_shares(values[fold & (bins == number)]) for number in numbers])  # [bins, options]
             held_out[split, other] = np.einsum("pbo,bo->p", worth[other], chosen)
-            cost += float((share[other] @ (chosen @ costs)).sum()) / (splits * len(values))
+            spent[other] += share[other] @ (chosen @ costs) / splits
     same = float((found == bins[:, None]).mean())
-    return Charged(probes, cost, held_out.mean(axis=0), held_out.mean(axis=1), same)
+    return Charged(probes, spent, held_out.mean(axis=0), held_out.mean(axis=1), same)

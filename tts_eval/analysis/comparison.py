@@ -59,7 +59,7 @@ class Comparison:
 
 
 def baselines_of(sets: Sequence[PoolSet], name: str) -> list[PoolSet]:
-    """The runs to compare with: one a task, model, verifier and way of asking.
+    """The runs to compare with: one a task, model, verifier, way of asking and of sampling.
 
     Of several such runs the largest, since it speaks for all smaller budgets. Where a task has one baseline, it is
     called `name`; of several each keeps the parameters that tell it from the others.
@@ -70,7 +70,7 @@ def baselines_of(sets: Sequence[PoolSet], name: str) -> list[PoolSet]:
     found: dict[str, PoolSet] = {}
     for pools in sets:
         if is_run_of(pools, name) and pools.independent:
-            whose = json.dumps([pools.task, pools.model, pools.verifier, pools.prompts], sort_keys=True)
+            whose = json.dumps([pools.task, pools.model, pools.verifier, pools.prompts, pools.own], sort_keys=True)
             found[whose] = max(found.get(whose, pools), pools, key=lambda one: pool_budgets(one)[-1])
     if not found:
         known = sorted({pools.strategy.split(" (")[0] for pools in sets if pools.independent})
@@ -112,9 +112,10 @@ def baseline_for(pools: PoolSet, baselines: Sequence[Measured]) -> Measured | No
     """
     alike = [one for one in baselines if one.pools.task == pools.task and one.pools.model == pools.model]
 
-    def likeness(one: Measured) -> tuple[bool, bool, int]:
+    def likeness(one: Measured) -> tuple[bool, bool, int, int]:
         of = one.pools
-        return of.verifier == pools.verifier, of.prompts == pools.prompts, pool_budgets(of)[-1]
+        shared = sum(pools.own.get(name) == value for name, value in of.own.items())
+        return of.verifier == pools.verifier, of.prompts == pools.prompts, shared, pool_budgets(of)[-1]
 
     return max(alike, key=likeness, default=None)
 
@@ -178,7 +179,6 @@ def _row(
 ) -> Comparison:
     n, accuracy = len(values), float(values.mean())
     low, high = wilson_interval(accuracy, n)
-    deviation = float((values - others).std(ddof=1)) if n > 1 else float("nan")
     return Comparison(
         task=one.pools.task,
         strategy=one.pools.strategy,
@@ -192,7 +192,7 @@ def _row(
         difference=gain.value,
         difference_low=gain.low,
         difference_high=gain.high,
-        detectable=detectable_difference(n, deviation),
+        detectable=detectable_difference(values - others),
         n=n,
         level=level,
     )

@@ -31,7 +31,7 @@ class PolicyRow:
         accuracy: On problems that had no part in the choice, 0 to 1, with the ends
         low: of its 95 % interval,
         high: see `wilson_interval`.
-        spread: Standard deviation of the accuracy over the splits.
+        spread: Standard deviation of the accuracy over the splits. None for parts.
         chosen_on_all: The accuracy where the same problems choose and score: flattered. None for parts and probes.
         baseline: The accuracy of independent samples with that many generations.
         difference: Its accuracy less the baseline's at the same budget, with
@@ -53,7 +53,7 @@ class PolicyRow:
     accuracy: float
     low: float
     high: float
-    spread: float
+    spread: float | None
     chosen_on_all: float | None
     baseline: float
     difference: float
@@ -98,13 +98,13 @@ class PolicyCurve:
 
     Attributes:
         policy: See `PolicyRow`.
-        costs: What it spends at each budget.
+        costs: What it spends on each problem, mean over the splits, [problems, budgets].
         values: [problems, budgets].
         splits: The accuracy of each split, [splits, budgets].
     """
 
     policy: str
-    costs: tuple[float, ...]
+    costs: Floats
     values: Floats
     splits: Floats
 
@@ -127,12 +127,11 @@ def policy_curve(
         values = np.stack([option.values for option in options], axis=1)
         found = cross_validate(values, bins, splits=splits, seed=seed)
         columns.append(found)
-        weights = found.chosen[bins - 1].mean(axis=0)  # of a problem at random, [options]
-        costs.append(float(weights @ [option.cost for option in options]))
+        costs.append(found.chosen[bins - 1] @ [option.cost for option in options])
         choices += _choices(approach, policy, budget, found, bins)
     values = np.stack([column.values for column in columns], axis=1)
     by_split = np.stack([column.accuracies for column in columns], axis=1)
-    return PolicyCurve(policy, tuple(costs), values, by_split), choices
+    return PolicyCurve(policy, np.stack(costs, axis=1), values, by_split), choices
 
 
 def charged_curve(
@@ -163,7 +162,7 @@ def charged_curve(
     ]
     return PolicyCurve(
         f"predicted, {probes} probe{'s' if probes > 1 else ''} charged",
-        tuple(one.cost for one in found),
+        np.stack([one.costs for one in found], axis=1),
         np.stack([one.values for one in found], axis=1),
         np.stack([one.accuracies for one in found], axis=1),
     )
@@ -192,10 +191,10 @@ def policy_rows(
     """
     places = np.arange(len(approach.uids)) if members is None else members
     baseline = approach.baseline.values[places]
-    budgets = list(approach.options)[-len(curve.costs) :]
+    budgets = list(approach.options)[-curve.values.shape[1] :]
     rows = []
-    for column, (budget, cost) in enumerate(zip(budgets, curve.costs, strict=True)):
-        values = curve.values[places, column]
+    for column, budget in enumerate(budgets):
+        values, cost = curve.values[places, column], float(curve.costs[places, column].mean())
         accuracy, n = float(values.mean()), len(values)
         # What the same generations are worth to the baseline; probes may make it more than N.
         spent = max(budget, cost)
@@ -213,13 +212,13 @@ def policy_rows(
                 accuracy=accuracy,
                 low=low,
                 high=high,
-                spread=float(curve.splits[:, column].std()),
+                spread=float(curve.splits[:, column].std()) if members is None else None,
                 chosen_on_all=None if bins is None else _flattered(approach, budget, bins),
                 baseline=float(others.mean()),
                 difference=gain.value,
                 difference_low=gain.low,
                 difference_high=gain.high,
-                detectable=detectable_difference(n, float((values - others).std(ddof=1))) if n > 1 else float("nan"),
+                detectable=detectable_difference(values - others),
                 efficiency=found.factor.value,
                 efficiency_low=0.0 if found.low.at_most else found.low.value,
                 efficiency_high=float("inf") if found.high.at_least else found.high.value,

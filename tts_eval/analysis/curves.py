@@ -17,9 +17,6 @@ from tts_eval.jsonl import flatten
 from tts_eval.selection import Aggregation, Floats
 
 
-_LATE = ("seed", "budget", "selection")
-
-
 @dataclass(frozen=True)
 class Curve:
     """One strategy at every budget that was run.
@@ -90,12 +87,13 @@ def curves_of(
     """
     by_strategy: dict[str, list[PoolSet]] = defaultdict(list)
     for pools in sets:
-        by_strategy[json.dumps(_own(pools.parameters), sort_keys=True)].append(pools)
+        by_strategy[json.dumps(pools.own, sort_keys=True)].append(pools)
     how: dict[str, Any] = {"measure": measure, "aggregation": aggregation, "resamples": resamples, "seed": seed}
+    joint = [pools.budget for pools in sets if not pools.independent]
     curves, notes = [], []
     for runs in by_strategy.values():
         name = _name(runs[0], sets)
-        curve = _independent(runs, how) if runs[0].independent else _joint(runs, how)
+        curve = _independent(runs, joint, how) if runs[0].independent else _joint(runs, how)
         if curve is None:
             notes.append(f"{name}: left out, its runs have no problem in common or lack scores for {measure}")
         else:
@@ -115,10 +113,11 @@ def align(curves: Sequence[Curve]) -> tuple[list[Curve], int]:
     return [curve.on(ordered) for curve in curves], missing
 
 
-def _independent(runs: Sequence[PoolSet], how: Mapping[str, Any]) -> Curve | None:
-    """Of several runs the largest, which speaks for all smaller budgets."""
+def _independent(runs: Sequence[PoolSet], joint: Sequence[int], how: Mapping[str, Any]) -> Curve | None:
+    """Of several runs the largest, which speaks for all smaller budgets, those of the searches among them."""
     largest = max(runs, key=lambda pools: pool_budgets(pools)[-1])
     told = pool_budgets(largest)
+    told = sorted({*told, *(budget for budget in joint if budget < told[-1])})
     values = values_by_problem(largest, budgets=told, **how)
     if not values:
         return None
@@ -141,17 +140,15 @@ def _joint(runs: Sequence[PoolSet], how: Mapping[str, Any]) -> Curve | None:
 
 
 def _generations(pools: PoolSet) -> float:
-    """The mean over the problems; N where the journal doesn't tell."""
+    """The mean over the problems; where the journal doesn't tell, what N solutions cost (section 5.2)."""
     known = [pool.usage.generations for pool in pools.pools if pool.usage.generations]
-    return float(np.mean(known)) if len(known) == len(pools.pools) else float(pools.budget)
+    if len(known) == len(pools.pools):
+        return float(np.mean(known))
+    return float(pools.budget * (1 + int(pools.parameters.get("lookahead") or 0)))
 
 
 def _stack(values: Mapping[str, Floats]) -> Floats:
     return np.stack(list(values.values()))
-
-
-def _own(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if name not in _LATE}
 
 
 def _name(one: PoolSet, sets: Sequence[PoolSet]) -> str:
@@ -164,4 +161,4 @@ def _name(one: PoolSet, sets: Sequence[PoolSet]) -> str:
 
 
 def _flat(pools: PoolSet) -> frozenset[tuple[str, str]]:
-    return frozenset((key, json.dumps(value)) for key, value in flatten(_own(pools.parameters)))
+    return frozenset((key, json.dumps(value)) for key, value in flatten(pools.own))

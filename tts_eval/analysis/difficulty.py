@@ -160,10 +160,13 @@ def stability(
     if not whole:
         return None
     of_bins = tuple(Counter(whole.values())[number] for number in range(1, max(whole.values()) + 1))
-    n = min(len(pool.candidates) for pool in pools.pools)
+    seeds: dict[str, list[Floats]] = defaultdict(list)
+    for pool in pools.pools:
+        seeds[pool.uid].append(_values(kind, pool, aggregation))
+    values = {uid: np.concatenate(of_seeds) for uid, of_seeds in seeds.items()}
+    n = min(map(len, values.values()))
     if kind == "level":
         return Stability(kind, n, 1.0, 1.0, of_bins)
-    values = {pool.uid: _values(kind, pool, aggregation) for pool in pools.pools}
     random = np.random.default_rng(seed)
     moves: list[int] = []
     for _ in range(draws):

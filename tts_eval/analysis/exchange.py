@@ -21,13 +21,15 @@ from tts_eval.analysis.flops import (
     matching_ratio,
     pretraining_flops,
 )
-from tts_eval.analysis.resampling import bootstrap_counts, percentiles
+from tts_eval.analysis.paired import detectable_difference
+from tts_eval.analysis.resampling import FEWEST, bootstrap_counts, bootstrap_mean, percentiles
 from tts_eval.selection import Floats
 
 
 Verdict = Literal["win", "tie", "lose"]
 
-_WITHIN = 1.02  # K this little above the largest budget that was run is taken as that budget
+WITHIN = 1.03
+"""A budget this little above one that was run is taken as that."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,15 @@ class Exchange:
         accuracy: The small model's there, between two budgets on a line over log2.
         larger: The larger model's.
         gain: (accuracy - larger) / larger, the paper's relative gain; None where the larger model solves nothing.
-        gain_low: Lower end of its 95 % interval: paired bootstrap over problems.
+        gain_low: Lower end of its 95 % interval: paired bootstrap over problems; None with fewer than `FEWEST`.
         gain_high: Its upper end.
         difference: accuracy - larger,
-        difference_low: with its interval,
+        difference_low: with its interval, NaN with fewer than `FEWEST` problems,
         difference_high: likewise.
-        verdict: Of test-time compute: whether the interval of the difference is above or below zero. None where it
-            was scored with more than equal FLOPs and doesn't lose even so.
+        detectable: The smallest true difference that so many problems would show in four of five cases.
+        verdict: Of test-time compute: whether the interval of the difference is above or below zero. None where that
+            isn't told: it was scored with more than equal FLOPs and doesn't lose even so, or with fewer and doesn't
+            win even so.
         n: Number of problems.
     """
 
@@ -66,13 +70,14 @@ class Exchange:
     difference: float
     difference_low: float
     difference_high: float
+    detectable: float
     verdict: Verdict | None
     n: int
 
     @property
     def at_least(self) -> bool:
         """Whether fewer generations were run than would match: the small model may be better than measured."""
-        return self.measured * _WITHIN < self.budget
+        return _more(self.budget, self.measured)
 
     @property
     def at_most(self) -> bool:
@@ -92,6 +97,7 @@ class Threshold:
         ratio: The R at which that budget matches the larger model: below it test-time compute is better, above it the
             larger model. None where no R does: with a budget up to M test-time compute is better at every R; where the
             budget is None the larger model is better at every R whose K was run.
+        at_least: Whether a smaller budget might have done, and the R be larger: the smallest that was run did.
         n: Number of problems.
     """
 
@@ -99,6 +105,7 @@ class Threshold:
     level: Any
     budget: float | None
     ratio: float | None
+    at_least: bool
     n: int
 
 
@@ -179,12 +186,12 @@ def exchange(
         budget = matching_budget(times, ratio, accounting)
         small, measured = at_budget(values, costs, budget)
         ours, theirs = counts @ small / n, counts @ larger / n  # [draws]
-        low, high = map(float, percentiles(ours - theirs))
+        paired = bootstrap_mean(small - larger, resamples=resamples, seed=seed)
         relative = np.divide(ours - theirs, theirs, out=np.full_like(ours, np.nan), where=theirs > 0)
-        gain_low, gain_high = map(float, percentiles(relative)) if (theirs > 0).any() else (None, None)
+        gain_low, gain_high = map(float, percentiles(relative)) if (theirs > 0).any() and n >= FEWEST else (None, None)
         accuracy, of_larger = float(small.mean()), float(larger.mean())
-        verdict: Verdict | None = "win" if low > 0 else "lose" if high < 0 else "tie"
-        if _more(measured, budget) and verdict != "lose":
+        verdict: Verdict | None = "win" if paired.low > 0 else "lose" if paired.high < 0 else "tie"
+        if (_more(measured, budget) and verdict != "lose") or (_more(budget, measured) and verdict != "win"):
             verdict = None
         rows.append(
             Exchange(
@@ -199,8 +206,9 @@ def exchange(
                 gain_low=gain_low,
                 gain_high=gain_high,
                 difference=accuracy - of_larger,
-                difference_low=low,
-                difference_high=high,
+                difference_low=paired.low,
+                difference_high=paired.high,
+                detectable=detectable_difference(small - larger),
                 verdict=verdict,
                 n=n,
             )
@@ -208,8 +216,8 @@ def exchange(
     return rows
 
 
-def _more(measured: float, budget: float) -> bool:
-    return measured > budget * _WITHIN
+def _more(one: float, other: float) -> bool:
+    return one > other * WITHIN
 
 
 def worth_it_from(
@@ -226,11 +234,13 @@ def worth_it_from(
     curve, goal = values.mean(axis=0), float(larger.mean())
     reached = np.flatnonzero(curve >= goal)
     if not len(reached):
-        return Threshold(strategy, level, None, None, len(values))
+        return Threshold(strategy, level, None, None, False, len(values))
     first = int(reached[0])
     if first == 0:
         budget = float(costs[0])
     else:
         share = (goal - curve[first - 1]) / (curve[first] - curve[first - 1])
         budget = float(2 ** (np.log2(costs[first - 1]) * (1 - share) + np.log2(costs[first]) * share))
-    return Threshold(strategy, level, budget, matching_ratio(times, budget, accounting), len(values))
+    ratio = matching_ratio(times, budget, accounting)
+    bound = first == 0 and ratio is not None
+    return Threshold(strategy, level, budget, ratio, bound, len(values))

@@ -17,10 +17,10 @@ from tts_eval.analysis.compute_optimal import PolicyCurve, charged_curve, policy
 from tts_eval.analysis.costs import run_costs
 from tts_eval.analysis.coverage_law import coverage_law, selection_gap
 from tts_eval.analysis.difficulty import KINDS, Kind, bins_of, mean_scores, quantile_thresholds, stability
-from tts_eval.analysis.exchange import exchange, total_flops, worth_it_from
+from tts_eval.analysis.exchange import WITHIN, exchange, total_flops, worth_it_from
 from tts_eval.analysis.hacking import hacking_rows
 from tts_eval.analysis.larger import PlainRun
-from tts_eval.analysis.paired import mcnemar
+from tts_eval.analysis.paired import detectable_difference, mcnemar
 from tts_eval.analysis.pools import PoolSet
 from tts_eval.analysis.resampling import bootstrap_mean
 from tts_eval.analysis.roles import Revisions, Roles, model_name, scored
@@ -130,17 +130,21 @@ def _parts(bins: Integers) -> list[tuple[Any, Integers]]:
 
 
 def _strategy_rows(approach: Approach, bins: Integers, settings: Settings) -> list[StrategyRow]:
-    rows = []
+    rows, most = [], approach.baseline.costs[-1] * WITHIN
     named = [(curve.name, curve) for curve in approach.curves] + list(approach.beside.items())
     for name, curve in named:
         for level, members in _parts(bins):
             for column, (budget, cost) in enumerate(zip(curve.budgets, curve.costs, strict=True)):
                 values = curve.values[members, column]
-                others = approach.baseline_at(cost)[members]
-                gain = bootstrap_mean(values - others, resamples=settings.resamples, seed=settings.seed)
                 accuracy, n = float(values.mean()), len(values)
-                ends = *wilson_interval(accuracy, n), gain.value, gain.low, gain.high
-                rows.append(StrategyRow(approach.name, name, level, budget, cost, accuracy, *ends, n))
+                about = approach.name, name, level, budget, cost, accuracy, *wilson_interval(accuracy, n)
+                if cost > most:
+                    rows.append(StrategyRow(*about, None, None, None, None, n))
+                    continue
+                less = values - approach.baseline_at(cost)[members]
+                gain = bootstrap_mean(less, resamples=settings.resamples, seed=settings.seed)
+                ends = gain.value, gain.low, gain.high, detectable_difference(less)
+                rows.append(StrategyRow(*about, *ends, n))
     return rows
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import binomtest, norm
 
 from tts_eval.analysis.bootstrap import Estimate
-from tts_eval.analysis.resampling import percentiles
+from tts_eval.analysis.resampling import interval
 from tts_eval.selection import Booleans, Floats
 
 
@@ -66,21 +66,24 @@ def nested_bootstrap(values: Floats, *, resamples: int = 1000, seed: int = 0) ->
         picked = random.integers(counts)
         totals += np.where(place < counts, ordered[drawn, picked], 0.0)
     draws = (totals / counts).mean(axis=1)
-    return Estimate(float(np.nanmean(values, axis=1).mean()), *map(float, percentiles(draws)))
+    return Estimate(float(np.nanmean(values, axis=1).mean()), *interval(draws, len(values)))
 
 
-def detectable_difference(n: int, deviation: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest true difference that a two-sided test on n problems finds with the given power.
+def detectable_difference(gains: Floats, *, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest true difference that a two-sided test on as many problems finds with the given power.
 
     Args:
-        n: Number of problems, at least 1.
-        deviation: Standard deviation over the problems of the paired differences.
+        gains: The paired differences, [problems].
         power: The chance to find it.
         alpha: The chance to find a difference where there is none.
 
     Returns:
-        In the unit of `deviation`.
+        In the unit of `gains`; NaN for a single problem.
     """
+    n = len(gains)
+    if n < 2:
+        return float("nan")
+    deviation = gains.std(ddof=1)
     return float((norm.ppf(1 - alpha / 2) + norm.ppf(power)) * deviation / n**0.5)
 
 

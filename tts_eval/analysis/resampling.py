@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 
 from tts_eval.analysis.bootstrap import Estimate
 from tts_eval.selection import Floats
+
+
+FEWEST = 6
+"""Of fewer problems no difference can be told from zero at 5 %, whatever they say: 2 x 0.5^5 is more."""
 
 
 @functools.lru_cache(maxsize=16)  # every table draws the same problems again
@@ -23,6 +28,14 @@ def percentiles(draws: Floats) -> tuple[Floats, Floats]:
     quantile = np.nanquantile if np.isnan(draws).any() else np.quantile  # the former is many times slower
     low, high = quantile(draws, (0.025, 0.975), axis=0)
     return low, high
+
+
+def interval(draws: Floats, n: int) -> tuple[float, float]:
+    """The 95 % percentile interval of a mean over n problems, [draws]; NaN where they are fewer than `FEWEST`."""
+    if n < FEWEST:
+        return math.nan, math.nan
+    low, high = percentiles(draws)
+    return float(low), float(high)
 
 
 def bootstrap_ratios(tops: Floats, bottoms: Floats, *, resamples: int = 1000, seed: int = 0) -> list[Estimate | None]:
@@ -47,6 +60,6 @@ def bootstrap_ratios(tops: Floats, bottoms: Floats, *, resamples: int = 1000, se
 
 
 def bootstrap_mean(values: Floats, *, resamples: int = 1000, seed: int = 0) -> Estimate:
-    """Estimates the mean of one value a cluster, [clusters]."""
+    """Estimates the mean of one value a cluster, [clusters]; see `interval`."""
     draws = bootstrap_counts(len(values), resamples, seed) @ values / len(values)
-    return Estimate(float(values.mean()), *map(float, percentiles(draws)))
+    return Estimate(float(values.mean()), *interval(draws, len(values)))

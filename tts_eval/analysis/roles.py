@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tts_eval.analysis.accuracy import pool_budgets
-from tts_eval.analysis.chains import Family, families
+from tts_eval.analysis.chains import SHAPE_PARAMETERS, Family, families
 from tts_eval.analysis.pools import PoolSet
 from tts_eval.selection import candidate_scores
 from tts_eval.types import TtsEvalError
+
+
+_MOST = 0.9  # A run with a smaller share of the problems is left out, rather than the problems that it lacks.
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,17 @@ def roles_of(sets: Sequence[PoolSet], task: str | None = None) -> Roles:
             f"{chosen}: no run of independent samples, which difficulty and every comparison need; run lm_eval --model "
             "tts-best-of-n with the base model and --log_samples"
         )
-    search, rest = _search(others)
-    base = max((pools for pools in search if pools.independent), key=_largest)
-    alike = [pools for pools in rest if pools.independent and pools.model == base.model]
-    outcome = [pools for pools in alike if scored(pools) == "outcome"]
+    found, rest = _search(others)
+    base = max((pools for pools in found if pools.independent), key=_largest)
+    search, short = whole(found, keep=base)
+    notes += short
+    alike = [pools for pools in rest if pools.independent and _asked(pools) == _asked(base)]
+    outcome, short = whole([pools for pools in alike if scored(pools) == "outcome"], most=max(map(problems, search)))
+    notes += short
     notes += [
         f"{_called(pools)}: left out, the report is on {_called(base)}"
         for pools in rest
-        if not any(pools is one for one in outcome)
+        if not (any(pools is one for one in alike) and scored(pools) == "outcome")
     ]
     revisions, without_history, more = _revisions(chains)
     return Roles(
@@ -105,6 +111,35 @@ def roles_of(sets: Sequence[PoolSet], task: str | None = None) -> Roles:
         without_history,
         (*notes, *more),
     )
+
+
+def problems(pools: PoolSet) -> int:
+    """How many problems a run has."""
+    return len({pool.uid for pool in pools.pools})
+
+
+def whole(
+    sets: Sequence[PoolSet], *, most: int | None = None, keep: PoolSet | None = None
+) -> tuple[list[PoolSet], list[str]]:
+    """The runs that aren't far from finished: a comparison is on the problems that all of them have.
+
+    Args:
+        sets: The runs.
+        most: How many problems a finished one has; None takes the largest.
+        keep: A run that stays in any case.
+
+    Returns:
+        Those runs, and a note on each of the others.
+    """
+    of_most = most or max(map(problems, sets), default=0)
+    found = [pools for pools in sets if pools is keep or problems(pools) >= _MOST * of_most]
+    notes = [
+        f"{pools.strategy} N={pools.budget}: left out, {problems(pools)} of {of_most} problems; run it again to go on "
+        "with it"
+        for pools in sets
+        if not any(pools is one for one in found)
+    ]
+    return found, notes
 
 
 def difficulty_of(sets: Sequence[PoolSet], base: PoolSet) -> PoolSet:
@@ -136,22 +171,36 @@ def _revisions(sets: Sequence[PoolSet]) -> tuple[Revisions | None, Revisions | N
     found: list[Revisions] = []
     notes: list[str] = []
     for of_models in _by_models(sets).values():
-        first = of_models[0]
-        about = first.model, first.verifier, bool(first.parameters.get("history")), tuple(of_models)
-        of_family, more = families(of_models)
+        finished, more = whole(of_models)
+        notes += more
+        first = finished[0]
+        about = first.model, first.verifier, bool(first.parameters.get("history")), tuple(finished)
+        of_family, more = families(finished)
         notes += more
         found += [Revisions(family, *about) for family in of_family]
     found.sort(key=lambda one: (-sum(run.shape.budget for run in one.family.runs), not one.history))
     if not found:
         return None, None, notes
     main = found[0]
-    beside = [one for one in found[1:] if main.history and not one.history and one.model == main.model and one.verifier]
+    alike = [one for one in found[1:] if _chained(one) == _chained(main)]
+    beside = [one for one in alike if main.history and not one.history and one.verifier]
     notes += [
         f"revise of {model_name(one.model)}: left out, the report is on {model_name(main.model)}"
         for one in found[1:]
         if one not in beside[:1]
     ]
     return main, beside[0] if beside else None, notes
+
+
+def _chained(revisions: Revisions) -> tuple[Mapping[str, Any], ...]:
+    first = revisions.sets[0]
+    shape = (*SHAPE_PARAMETERS, "history", "step_delimiter")
+    return first.model, first.prompts, {name: value for name, value in first.own.items() if name not in shape}
+
+
+def _asked(pools: PoolSet) -> tuple[Mapping[str, Any], ...]:
+    """What must be alike for samples to differ by the verifier alone; where steps end is only how it reads them."""
+    return pools.model, pools.prompts, {name: value for name, value in pools.own.items() if name != "step_delimiter"}
 
 
 def _by_models(sets: Sequence[PoolSet]) -> Mapping[str, list[PoolSet]]:

@@ -72,9 +72,11 @@ class StrategyRow:
         accuracy: 0 to 1, with the ends
         low: of its 95 % interval,
         high: see `wilson_interval`.
-        difference: Its accuracy less the baseline's with as many generations; with
+        difference: Its accuracy less the baseline's with as many generations; None where the baseline has no run of so
+            many. With
         difference_low: the ends of its 95 % interval, by a paired bootstrap over the problems.
         difference_high: The upper one.
+        detectable: The smallest true difference that so many problems would show in four of five cases.
         n: Number of problems.
     """
 
@@ -86,9 +88,10 @@ class StrategyRow:
     accuracy: float
     low: float
     high: float
-    difference: float
-    difference_low: float
-    difference_high: float
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    detectable: float | None
     n: int
 
 

@@ -180,8 +180,9 @@ def _examples(paths: Sequence[Path], study: Study) -> list[Example]:
 def _how(study: Study) -> str:
     settings = study.settings
     bins = (
-        "Difficulty bins are cut by best-of-N's own samples, which flatters policies by oracle bins where N "
-        "is not much smaller than the number of samples; --bins cuts them by others"
+        "Difficulty bins are cut by best-of-N's own samples, which flatters policies by oracle bins, and by predicted "
+        "ones where the verifier is good, unless N is much smaller than the number of samples; --bins cuts them by "
+        "others"
         if study.shares_samples
         else f"Difficulty bins are cut by {study.difficulty.budget} other samples of each problem"
     )

@@ -28,7 +28,7 @@ from tts_eval.answers import default_grader
 from tts_eval.commands.options import add_pools, budget_list
 from tts_eval.commands.tables import print_notes, write_file
 from tts_eval.report import accuracy_figure, level_figure
-from tts_eval.report.table import to_csv
+from tts_eval.report.table import detectable, percent, to_csv
 from tts_eval.selection import AGGREGATIONS
 from tts_eval.types import TtsEvalError
 
@@ -123,8 +123,10 @@ def _measure(pools: PoolSet, args: argparse.Namespace) -> tuple[list[Row], list[
 
 
 def to_json(rows: Sequence[Row] | Sequence[Difference]) -> str:
-    """A list of objects, one a row."""
-    return json.dumps([asdict(row) for row in rows], indent=1) + "\n"
+    """A list of objects, one a row; what isn't known is null."""
+    lines = [asdict(row) for row in rows]
+    return json.dumps([{name: None if value != value else value for name, value in line.items()} for line in lines],
+                      indent=1) + "\n"
 
 
 def to_markdown(rows: Sequence[Row] | Sequence[Difference]) -> str:
@@ -141,7 +143,8 @@ def to_markdown(rows: Sequence[Row] | Sequence[Difference]) -> str:
         ]
         heads = [*(["level"] if levels else []), "budget", "problems", *columns]
         blocks.append(f"### {task}, {strategy}\n\n{tabulate(lines, heads, 'github', disable_numparse=True)}\n")
-    return "\n".join([*blocks, _LEGENDS[type(rows[0])]])
+    seen = detectable(row.detectable for row in every if isinstance(row, Difference))
+    return "\n".join([*blocks, " ".join(filter(None, (_LEGENDS[type(rows[0])], seen))) + "\n"])
 
 
 def _lines_of(rows: Sequence[Row | Difference]) -> list[tuple[Any, int, int, dict[str, str]]]:
@@ -158,12 +161,12 @@ def _column(row: Row | Difference) -> str:
 
 def _percent(row: Row | Difference) -> str:
     if isinstance(row, Difference):
-        return f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
-    return f"{100 * row.accuracy:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+        return percent(row.difference, row.low, row.high, "+")
+    return percent(row.accuracy, row.low, row.high)
 
 
 _LEGENDS = {
-    Row: "Accuracy in percent [95 % Wilson interval over the problems].\n",
-    Difference: "Difference in percentage points [95 % interval, paired bootstrap over the problems].\n",
+    Row: "Accuracy in percent [95 % Wilson interval over the problems].",
+    Difference: "Difference in percentage points [95 % interval, paired bootstrap over the problems].",
 }
 FORMATS = {"markdown": to_markdown, "csv": to_csv, "json": to_json}

@@ -134,8 +134,9 @@ def bars_figure(panels: Sequence[Panel], ticks: Sequence[str], y: str) -> Any:
         TtsEvalError: If matplotlib is missing.
     """
     figure, all_axes = side_by_side(max(1, len(panels)), 5.2, 4.2)
+    names = list(dict.fromkeys(name for _, lines in panels for name in lines))
     for axes, (title, lines) in zip(all_axes, panels, strict=False):
-        width = 0.85 / len(lines)
+        width = 0.85 / max(1, len(lines))
         for index, (name, points) in enumerate(lines.items()):
             places, values, lows, highs = (np.array(column) for column in zip(*points, strict=True))
             axes.bar(
@@ -144,8 +145,8 @@ def bars_figure(panels: Sequence[Panel], ticks: Sequence[str], y: str) -> Any:
                 width,
                 yerr=_whiskers(values, lows, highs),
                 label=fill(name, _LEGEND),
-                color=_COLOURS[index % 7],
-                hatch=_HATCHES[index // 7 % 3],
+                color=_COLOURS[names.index(name) % 7],
+                hatch=_HATCHES[names.index(name) // 7 % 3],
                 edgecolor="white",
                 error_kw={"elinewidth": 0.8, "capsize": 1.5},
             )
@@ -154,7 +155,15 @@ def bars_figure(panels: Sequence[Panel], ticks: Sequence[str], y: str) -> Any:
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
         axes.set_title(fill(title, _TITLE), fontsize="medium")
         axes.set_ylabel(f"{y} in percent, 95 % interval")
-    handles = dict(zip(*reversed(all_axes[0].get_legend_handles_labels()), strict=True))
-    where = {"loc": "outside lower center", "ncols": 4}
-    figure.legend(handles.values(), handles.keys(), frameon=False, fontsize="small", **where)
+    legend_below(figure, [fill(name, _LEGEND) for name in names], ncols=4, fontsize="small")
     return figure
+
+
+def legend_below(figure: Any, names: Sequence[str], **look: Any) -> None:
+    """Names what any of the panels shows once, below all of them, in the order of `names`."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        found.update(zip(labels, handles, strict=True))
+    shown = [name for name in names if name in found]
+    figure.legend([found[name] for name in shown], shown, frameon=False, loc="outside lower center", **look)

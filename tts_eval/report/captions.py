@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tts_eval.analysis.pools import PoolSet
 from tts_eval.analysis.roles import model_name
@@ -20,15 +20,15 @@ def caption_of(study: Study, number: str) -> str:
         study: The report's numbers.
         number: The paper's number of the figure.
     """
-    roles = study.roles
+    roles, search = study.roles, study.approaches[0]
     sentences = []
     if number not in _REVISIONS:
         sets = (roles.base,) if number in ("13", "14") else roles.search
-        sentences.append(_runs("Search", sets))
+        sentences.append(_runs("Search", sets, search.uids))
     if number in ("4", "14") and roles.outcome is not None:
-        sentences.append(_runs("Outcome verifier", [roles.outcome]))
+        sentences.append(_runs("Outcome verifier", [roles.outcome], search.uids))
     if roles.revisions is not None and number in _REVISIONS + _BOTH:
-        sentences.append(_runs("Revisions", roles.revisions.sets))
+        sentences.append(_runs("Revisions", roles.revisions.sets, roles.revisions.family.uids))
     if number in ("1", "4", "8", "9", "11", "12"):
         kinds = "five quantiles of the base model's pass@1 (oracle) or of the verifier's mean score (predicted)"
         splits = f"two-fold cross-validation in each bin, {study.settings.splits} random halvings"
@@ -43,22 +43,24 @@ def caption_of(study: Study, number: str) -> str:
     return " ".join(sentences)
 
 
-def _runs(what: str, sets: Sequence[PoolSet]) -> str:
-    """One sentence on some runs."""
+def _runs(what: str, sets: Sequence[PoolSet], uids: Collection[str]) -> str:
+    """One sentence on some runs, of which the figure shows these problems."""
     # Budgets that were taken from a larger run have no time of their own, and their solutions are that run's.
     sets = [pools for pools in sets if pools.pools[0].usage.seconds is not None] or sets
     first = sets[0]
-    problems = len({pool.uid for pools in sets for pool in pools.pools})
+    problems = f"{len(uids)} problems"
+    if len(uids) < (known := len({pool.uid for pools in sets for pool in pools.pools})):
+        problems = f"{len(uids)} of {known} problems"
     seeds = sorted({pool.seed for pools in sets for pool in pools.pools})
     verifiers = sorted({model_name(pools.verifier) for pools in sets if pools.verifier})
     read = f", read by {' and '.join(verifiers)}" if verifiers else ", without a verifier"
     solutions = sum(len(pool.candidates) for pools in sets for pool in pools.pools)
     counts = [candidate.tokens for pools in sets for pool in pools.pools for candidate in pool.candidates]
-    known = [count for count in counts if count is not None]
-    tokens = f" of {sum(known) / 1e6:.1f} million tokens" if known and len(known) == len(counts) else ""
+    told = [count for count in counts if count is not None]
+    tokens = f" of {sum(told) / 1e6:.1f} million tokens" if told and len(told) == len(counts) else ""
     seed = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
     return (
-        f"{what}: {model_name(first.model)}{read}; {problems} problems of {first.task}, {seed}; {solutions:,} solutions"
+        f"{what}: {model_name(first.model)}{read}; {problems} of {first.task}, {seed}; {solutions:,} solutions"
         f"{tokens} in {len(sets)} run{'s' if len(sets) > 1 else ''}."
     )
 

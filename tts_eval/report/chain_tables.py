@@ -11,6 +11,7 @@ from tabulate import tabulate
 from tts_eval.analysis.chain_attempts import ATTEMPT_MEASURES, AttemptRow
 from tts_eval.analysis.chain_ratios import BestShape
 from tts_eval.analysis.chain_shapes import ShapeDifference, ShapeRow
+from tts_eval.report.table import detectable, percent
 
 
 _Line: TypeAlias = AttemptRow | ShapeRow | ShapeDifference | BestShape
@@ -76,7 +77,8 @@ def _gains(rows: Sequence[ShapeRow]) -> str:
     lines = _pivot(
         known, _shape, lambda row: (row.selection, _percent(row.gain, row.gain_low, row.gain_high, True)), measures
     )
-    return _table(_GAINS, lines, [*_SHAPE, *measures]) if known else _NO_GAINS
+    seen = detectable(row.detectable for row in known)
+    return _table(f"{_GAINS} {seen}", lines, [*_SHAPE, *measures]) if known else _NO_GAINS
 
 
 def _differences(rows: Sequence[ShapeDifference]) -> str:
@@ -84,7 +86,8 @@ def _differences(rows: Sequence[ShapeDifference]) -> str:
     lines = _pivot(
         rows, _shape, lambda row: (row.selection, _percent(row.difference, row.low, row.high, True)), measures
     )
-    return _table(_DIFFERENCES.format(rows[0].against), lines, [*_SHAPE, *measures])
+    caption = f"{_DIFFERENCES.format(rows[0].against)} {detectable(row.detectable for row in rows)}"
+    return _table(caption, lines, [*_SHAPE, *measures])
 
 
 def _best(rows: Sequence[BestShape]) -> str:
@@ -150,9 +153,7 @@ def _name(level: Any) -> str:
 def _percent(value: float | None, low: float | None, high: float | None, signed: bool = False) -> str:
     if value is None or low is None or high is None:
         return ""
-    shown = [round(100 * number, 1) + 0.0 for number in (value, low, high)]  # + 0.0 makes 0 of -0
-    form = "{:+.1f} [{:+.1f}, {:+.1f}]" if signed else "{:.1f} [{:.1f}, {:.1f}]"
-    return form.format(*shown)
+    return percent(value, low, high, "+" if signed else "")
 
 
 def _table(caption: str, lines: Sequence[Sequence[Any]], heads: Sequence[str]) -> str:

@@ -10,12 +10,12 @@ from tabulate import tabulate
 
 from tts_eval.analysis.comparison import Comparison
 from tts_eval.report.canvas import draw_lines
+from tts_eval.report.table import DETECTABLE, percent, points
 
 
 _LEGEND = (
     "Accuracy in percent [95 % Wilson interval over the problems]; difference to {against} at the same N in percentage "
-    "points\n[95 % interval, paired bootstrap over the problems]; detectable: the true difference that would show in "
-    "four of five cases.\n"
+    "points\n[95 % interval, paired bootstrap over the problems]; {detectable}.\n"
 )
 
 
@@ -30,9 +30,9 @@ def comparison_table(rows: Sequence[Comparison]) -> str:
             [
                 row.strategy,
                 row.budget,
-                f"{100 * row.accuracy:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]",
-                f"{100 * row.difference:+.1f} [{100 * row.difference_low:+.1f}, {100 * row.difference_high:+.1f}]",
-                f"{100 * row.detectable:.1f}",
+                percent(row.accuracy, row.low, row.high),
+                percent(row.difference, row.difference_low, row.difference_high, "+"),
+                points(row.detectable),
             ]
             for row in of_table
         ]
@@ -40,7 +40,7 @@ def comparison_table(rows: Sequence[Comparison]) -> str:
         title = task if level is None else f"{task}, {level}"
         table = tabulate(lines, head, "github", disable_numparse=True)
         blocks.append(f"### {title}, {of_table[0].n} problems, {of_table[0].selection}\n\n{table}\n")
-    return "\n".join([*blocks, _LEGEND.format(against=rows[0].against)])
+    return "\n".join([*blocks, _LEGEND.format(against=rows[0].against, detectable=DETECTABLE)])
 
 
 def comparison_figure(rows: Sequence[Comparison], path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tts_eval.analysis.hacking import hacking_threshold
 from tts_eval.analysis.study import Study
-from tts_eval.report.table import Table, count, flops, percent
+from tts_eval.report.table import DETECTABLE, Table, count, flops, percent, points
 
 
 def difficulty_table(study: Study) -> Table:
@@ -33,7 +33,8 @@ def strategies_table(study: Study) -> Table:
         [
             *(row.approach, row.strategy, str(row.budget), f"{row.cost:g}"),
             percent(row.accuracy, row.low, row.high),
-            percent(row.difference, row.difference_low, row.difference_high, "+"),
+            "" if row.difference is None else percent(row.difference, row.difference_low, row.difference_high, "+"),
+            points(row.detectable),
         ]
         for row in study.strategies
         if row.level is None
@@ -41,8 +42,9 @@ def strategies_table(study: Study) -> Table:
     return Table(
         "strategies",
         "Every strategy",
-        "Accuracy in percent [95 % interval]; difference to independent samples with as many generations, paired.",
-        ["approach", "strategy", "N", "generations", "accuracy", "difference"],
+        "Accuracy in percent [95 % interval]; difference to independent samples with as many generations, paired, "
+        f"where there are so many; {DETECTABLE}.",
+        ["approach", "strategy", "N", "generations", "accuracy", "difference", "detectable"],
         cells,
         study.strategies,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_eval.analysis import Row
-from tts_eval.report.canvas import save, side_by_side
+from tts_eval.report.canvas import legend_below, save, side_by_side
 
 
 # Okabe and Ito's palette, which survives colour-blindness; dashes and markers survive black and white.
@@ -72,7 +72,7 @@ def accuracy_figure(rows: Sequence[Row], path: Path) -> None:
         axes.set_xticks(sorted({row.budget for row in of_panel}))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("generations a problem (N)")
-    _finish(figure, path)
+    _finish(figure, rows, path)
 
 
 def level_figure(rows: Sequence[Row], path: Path) -> None:
@@ -95,12 +95,12 @@ def level_figure(rows: Sequence[Row], path: Path) -> None:
             bars = [row for row in column.rows(of_panel) if row.budget == budget]
             places = [levels.index(row.level) + 0.8 * ((index + 0.5) / len(shown) - 0.5) for row in bars]
             heights, ends = _percents(bars)
-            label = column.label if column.selection == "mean" else f"{column.label}, N={budget}"
             look = {"color": _STYLES[column.selection]["color"], "hatch": _HATCHES[column.place]}
-            axes.bar(places, heights, 0.8 / len(shown), yerr=ends, label=label, capsize=2, **look)
+            axes.bar(places, heights, 0.8 / len(shown), yerr=ends, label=column.label, capsize=2, **look)
         axes.set_xticks(range(len(levels)), [str(level) for level in levels])
         axes.set_xlabel("level")
-    _finish(figure, path)
+        axes.set_title(f"{axes.get_title()}, N={budget}")
+    _finish(figure, rows, path)
 
 
 def _columns(rows: Sequence[Row]) -> list[_Column]:
@@ -135,9 +135,8 @@ def _percents(rows: Sequence[Row]) -> tuple[list[float], list[list[float]]]:
     return [100 * row.accuracy for row in rows], [below, above]
 
 
-def _finish(figure: Any, path: Path) -> None:
+def _finish(figure: Any, rows: Sequence[Row], path: Path) -> None:
     for axes in figure.axes:
         axes.set_ylim(bottom=0)
-    # All panels have the same lines, and bars leave no room for a legend among them.
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
+    legend_below(figure, [column.label for column in _columns(rows)], ncols=2)  # bars leave no room among them
     save(figure, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from tts_eval.analysis.chain_shapes import ShapeRow
 from tts_eval.analysis.compute_optimal import PolicyRow
 from tts_eval.analysis.difficulty import Kind
 from tts_eval.analysis.exchange import Exchange
+from tts_eval.analysis.roles import scored
 from tts_eval.analysis.study import THIRDS, StrategyRow, Study
 from tts_eval.report.canvas import Panel, Point
 from tts_eval.report.captions import caption_of, missing_command
@@ -59,17 +61,18 @@ def _figure_3(study: Study) -> list[dict[str, Any]]:
     whole = {name: _points(row for row in rows if row.strategy == name and row.level is None) for name in names}
     bins = list(dict.fromkeys(row.level for row in rows if row.level is not None))
     panels = []
-    for budget in [budget for budget in search.options if budget > 1][-4:]:
+    budgets = [0, *search.options]
+    for less, budget in [(less, budget) for less, budget in itertools.pairwise(budgets) if budget > 1][-4:]:
         lines = {}
         for curve in search.curves:
             place = curve.place(budget)
-            if place is not None:
+            if place is not None and curve.costs[place] > less:  # else it is in the panel before
                 lines[curve.name] = [
                     (bins.index(row.level), row.accuracy, row.low, row.high)
                     for row in rows
                     if row.level and row.strategy == curve.name and row.cost == curve.costs[place]
                 ]
-        panels.append((f"{budget} {GENERATIONS}", lines))
+        panels.append((f"up to {budget} {GENERATIONS}", lines))
     return [
         {"panels": [("all problems", whole)], "x": GENERATIONS},
         {"panels": panels, "x": "oracle bin", "ticks": bins},
@@ -140,7 +143,7 @@ def _figure_13(study: Study) -> list[dict[str, Any]]:
 def _figure_14(study: Study) -> list[dict[str, Any]]:
     search = study.approaches[0]
     orm = "ORM, best-of-N weighted"
-    if orm not in search.beside or search.selection == "majority":
+    if orm not in search.beside or scored(study.roles.base) != "process":
         return []
     rows = [row for row in study.strategies if row.approach == "search" and row.level is None]
     names = {search.baseline.name: "PRM, best-of-N weighted", orm: orm, "majority": "majority"}
@@ -154,7 +157,10 @@ def _figure_15(study: Study) -> list[dict[str, Any]]:
         return []
     both = {"with history": study.shapes, "without history": study.without_history}
     shared = set.intersection(*({(row.length, row.chains) for row in rows} for rows in both.values()))
-    longest = max(length for length, chains in shared if chains > 1 or length > 1)
+    lengths = [length for length, chains in shared if chains > 1 or length > 1]
+    if not lengths:
+        return []
+    longest = max(lengths)
     lines = {
         f"verifier {name}, chains of {longest}": _points(
             row

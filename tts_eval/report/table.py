@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+
+DETECTABLE = "detectable: the smallest true difference that would show in four of five cases"
+"""What a column of that name holds."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Table:
 
 
 def to_csv(rows: Sequence[Any], digits: int | None = None) -> str:
-    """Writes dataclass instances of one kind, at least one, under a header line; None is an empty cell.
+    """Writes dataclass instances of one kind, at least one, under a header line; None and NaN are empty cells.
 
     Args:
         rows: The lines.
@@ -47,13 +52,30 @@ def to_csv(rows: Sequence[Any], digits: int | None = None) -> str:
 
 
 def _rounded(value: Any, digits: int | None) -> Any:
-    return round(value, digits) if isinstance(value, float) and digits is not None else value
+    if not isinstance(value, float):
+        return value
+    return None if math.isnan(value) else value if digits is None else round(value, digits)
 
 
 def percent(value: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:
-    """A share in percent, with its interval."""
-    shown = f"{100 * value:{sign}.1f}"
-    return shown if low is None or high is None else f"{shown} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    """A share in percent, with its interval where it has one."""
+    known = [value] if low is None or high is None or math.isnan(low) else [value, low, high]
+    shown, *ends = (f"{round(100 * number, 1) + 0.0:{sign}.1f}" for number in known)  # + 0.0 makes 0 of -0
+    return f"{shown} [{', '.join(ends)}]" if ends else shown
+
+
+def points(value: float | None) -> str:
+    """A difference in points without an interval; empty where it isn't known."""
+    return "" if value is None or math.isnan(value) else f"{100 * value:.1f}"
+
+
+def detectable(values: Iterable[float | None]) -> str:
+    """What the comparisons of a table could have shown, as a sentence."""
+    known = sorted(value for value in values if value is not None and not math.isnan(value))
+    if not known:
+        return ""
+    ends = dict.fromkeys((points(known[0]), points(known[-1])))
+    return f"Differences of {' to '.join(ends)} points would show in four of five cases."
 
 
 def count(value: float | None) -> str:

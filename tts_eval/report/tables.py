@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tts_eval.analysis.compute_optimal import PolicyRow
-from tts_eval.analysis.exchange import Exchange
+from tts_eval.analysis.exchange import Exchange, Threshold
 from tts_eval.analysis.study import Study
 from tts_eval.report.data_tables import costs_table, difficulty_table, gaps_table, hacking_table, strategies_table
-from tts_eval.report.table import Table, flops, percent
+from tts_eval.report.table import DETECTABLE, Table, flops, percent, points
 
 
 def tables_of(study: Study) -> list[Table]:
@@ -44,11 +44,11 @@ def _policies(study: Study) -> Table:
         [
             *(row.approach, row.policy, str(row.budget), f"{row.cost:.1f}"),
             percent(row.accuracy, row.low, row.high),
-            f"{100 * row.spread:.1f}",
+            points(row.spread),
             "" if row.chosen_on_all is None else percent(row.chosen_on_all),
             percent(row.baseline),
             percent(row.difference, row.difference_low, row.difference_high, "+"),
-            f"{100 * row.detectable:.1f}",
+            points(row.detectable),
             efficiency_text(row),
         ]
         for row in rows
@@ -59,8 +59,8 @@ def _policies(study: Study) -> Table:
         "The best strategy for each difficulty bin, chosen on one half of the bin's problems and scored on the other. "
         "Accuracy in percent [95 % interval over problems]; spread: standard deviation over the random halvings; "
         "chosen on all: the same without held-out halves, which flatters; baseline: independent samples with as many "
-        "generations (N, or what is spent with probes); difference: paired bootstrap; detectable: the smallest true "
-        "difference that would show in four of five cases; efficiency: how many times the generations the baseline "
+        "generations (N, or what is spent with probes); difference: paired bootstrap; "
+        f"{DETECTABLE}; efficiency: how many times the generations the baseline "
         "needs for the same accuracy (≥ where it doesn't get there within what was run). "
         "'k probes charged': difficulty is estimated from k samples, which count.",
         ["approach", "difficulty", "N", "spent", "accuracy", "spread", "chosen on all", "baseline", "difference",
@@ -79,7 +79,8 @@ def _exchange(study: Study) -> Table:
             percent(row.larger),
             _gain(row),
             percent(row.difference, row.difference_low, row.difference_high, "+"),
-            row.verdict or "not told: more was spent than matches",
+            points(row.detectable),
+            row.verdict or f"not told: {'less' if row.at_least else 'more'} was spent than matches",
             str(row.n),
         ]
         for row in study.exchanges
@@ -90,8 +91,9 @@ def _exchange(study: Study) -> Table:
         "At equal FLOPs: R is the inference tokens over the pretraining tokens, N the generations a problem that match "
         "the larger model there. Relative gain of test-time compute over the larger model, and the difference of the "
         "accuracies, each with a 95 % paired bootstrap interval; win, tie or lose is test-time compute's, by the "
-        "interval of the difference.",
-        ["strategy", "problems", "R", "N", "test-time", "larger", "relative gain", "difference", "verdict", "n"],
+        f"interval of the difference; {DETECTABLE}.",
+        ["strategy", "problems", "R", "N", "test-time", "larger", "relative gain", "difference", "detectable",
+         "verdict", "n"],
         cells,
         study.exchanges,
     )
@@ -105,13 +107,13 @@ def _worth(study: Study) -> Table:
         elif row.ratio is None:
             answer = "at no R: the budget that it takes is cheaper than the larger model's inference alone"
         else:
-            answer = f"R = {row.ratio:.3g}"
-        cells.append([row.strategy, _level(row.level), "" if row.budget is None else f"{row.budget:.1f}", answer])
+            answer = f"R {'≥' if row.at_least else '='} {row.ratio:.3g}"
+        cells.append([row.strategy, _level(row.level), _budget(row), answer])
     return Table(
         "worth",
         "From which R on is the larger model worth it?",
         "The smallest budget N at which test-time compute is as accurate as the larger model, and the R at which that "
-        "budget costs as much. Point estimates.",
+        "budget costs as much; ≤ and ≥ where the smallest that was run does. Point estimates.",
         ["strategy", "problems", "N", "the larger model is worth it from"],
         cells,
         study.worth,
@@ -182,6 +184,10 @@ def _choices(study: Study) -> Table:
         cells,
         study.choices,
     )
+
+
+def _budget(row: Threshold) -> str:
+    return "" if row.budget is None else f"{'≤ ' if row.at_least else ''}{row.budget:.1f}"
 
 
 def _gain(row: Exchange) -> str:
