@@ -1,4 +1,4 @@
-"""Our beam search beside its_hub's on one server, `vllm serve` with SmolLM2-135M: wall seconds (docs/vllm.md).
+"""Our beam search beside its_hub's on one `vllm serve`: wall seconds (docs/vllm.md).
 
 Needs the environments of `make bench` and `make test-vllm`, and the machine for itself.
 """
@@ -28,16 +28,7 @@ from serving import Server
 HERE = Path(__file__).parent
 VLLM = HERE.parents[1] / ".venv-vllm" / "bin" / "vllm"
 REPEATS = 3
-QUESTIONS = (
-    "A train goes 60 miles in 45 minutes. How many miles does it go in two hours? Explain every step.",
-    "The sum of three consecutive odd numbers is 57. What is the largest of them? Explain every step.",
-    "How many positive divisors does the number 360 have, counting 1 and the number itself? Explain every step.",
-    "Describe at length how to find the greatest common divisor of 84 and 126 by Euclid's algorithm.",
-    "Explain at length why the square root of two is not a fraction of two whole numbers.",
-    "Tell the story of how a baker shares 36 rolls among five families of different sizes.",
-    "Explain at length how to add two fractions whose denominators differ, with an example.",
-    "Describe at length how compound interest grows, with an example of ten years.",
-)
+CONTEXT = 512
 
 Costs = dict[str, list[ServedCost]]
 
@@ -71,6 +62,8 @@ FIELDS = ("prompt", "cached", "written", "requests")
 def main() -> None:
     """Starts the server and lets the contenders take turns."""
     parser = argparse.ArgumentParser(description=__doc__)
+    models = ("smollm2", "micromath/large")
+    parser.add_argument("--model", choices=models, default=models[0], help="what it serves (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=5, help="steps of a solution (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=8, help="tokens of a step (default: %(default)s)")
     arguments = parser.parse_args()
@@ -79,11 +72,11 @@ def main() -> None:
         sys.exit("this needs its_hub (see above) and vLLM: run `make test-vllm` once")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        endless(folder / "model")
+        questions = endless(arguments.model, folder / "model")
         costs: Costs = {"ours": [], "its_hub": [], "its_hub, all problems at once": []}
-        with Server(VLLM, folder / "model", folder / "log") as server:
+        with Server(VLLM, folder / "model", folder / "log", "--max-model-len", str(CONTEXT)) as server:
             size = {"budget": 16, "width": 4, "steps": arguments.steps, "tokens": arguments.tokens}
-            job = ServedJob(server.url, str(folder / "model"), QUESTIONS, **size)
+            job = ServedJob(server.url, str(folder / "model"), questions, **size)
             at_once = replace(job, together=True)
             turns = (("ours", sys.executable, job), ("its_hub", peer, job), ("its_hub", peer, at_once))
             for turn in range(REPEATS * len(turns)):
@@ -91,7 +84,8 @@ def main() -> None:
                 costs[entry].append(run(of_one, name, python, folder / "job.json"))
                 wall = f"{costs[entry][-1].wall:.1f} s"
                 print(f"{entry}, run {turn // 3 + 1} of {REPEATS}: {wall}", file=sys.stderr, flush=True)
-    print(f"N={job.budget}, M={job.width}, {job.steps} steps of {job.tokens} tokens, {len(QUESTIONS)} problems\n")
+    shape = f"N={job.budget}, M={job.width}, {job.steps} steps of {job.tokens} tokens, {len(questions)} problems"
+    print(f"{arguments.model}, {shape}\n")
     print(table(costs))
 
 

@@ -20,6 +20,16 @@ QUESTIONS = (
     "The sum of three consecutive odd numbers is 57. What is the largest of the three numbers?",
     "How many positive divisors does the number 360 have, counting 1 and the number itself?",
 )
+LONG_QUESTIONS = (
+    "A train goes 60 miles in 45 minutes. How many miles does it go in two hours? Explain every step.",
+    "The sum of three consecutive odd numbers is 57. What is the largest of them? Explain every step.",
+    "How many positive divisors does the number 360 have, counting 1 and the number itself? Explain every step.",
+    "Describe at length how to find the greatest common divisor of 84 and 126 by Euclid's algorithm.",
+    "Explain at length why the square root of two is not a fraction of two whole numbers.",
+    "Tell the story of how a baker shares 36 rolls among five families of different sizes.",
+    "Explain at length how to add two fractions whose denominators differ, with an example.",
+    "Describe at length how compound interest grows, with an example of ten years.",
+)
 
 
 def micro() -> tuple[str, str, tuple[str, ...]]:
@@ -52,10 +62,24 @@ def six_layers(folder: Path) -> tuple[str, str, tuple[str, ...]]:
     return str(policy), str(prm), tuple(f"{question}\nLet us think step by step.\n" for question in QUESTIONS)
 
 
-def endless(folder: Path) -> None:
-    """Writes all of SmolLM2 to `folder`, with an end token that it never writes."""
-    whole, tokenizer = _smollm2()
-    tokenizer.eos_token = "<empty_output>"
+def endless(name: str, folder: Path) -> tuple[str, ...]:
+    """Writes a model to `folder`, with an end token that it never writes, and returns eight questions for it.
+
+    Args:
+        name: `smollm2`, or one of microMATH, whose chat template is made up here: the turns as they stand.
+        folder: Where it goes.
+    """
+    if name == "smollm2":
+        whole, tokenizer = _smollm2()
+        tokenizer.eos_token = "<empty_output>"
+        questions = LONG_QUESTIONS
+    else:
+        place = resolve(name)
+        whole, tokenizer = AutoModelForCausalLM.from_pretrained(place), AutoTokenizer.from_pretrained(place)
+        tokenizer.eos_token = tokenizer.pad_token
+        tokenizer.chat_template = "{% for turn in messages %}{{ turn['content'] }}{% endfor %}"
+        problems = itertools.islice(generate("test", "bench"), len(LONG_QUESTIONS))
+        questions = tuple(f"{problem.problem}\n" for problem in problems)
     config = whole.config
     config.eos_token_id = tokenizer.eos_token_id
     model = LlamaForCausalLM(config)
@@ -63,6 +87,7 @@ def endless(folder: Path) -> None:
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return questions
 
 
 def _smollm2() -> tuple[Any, Any]:

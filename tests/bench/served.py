@@ -14,7 +14,7 @@ from typing import Any
 
 
 TEMPERATURE = 1.0
-NAME = "smollm2"
+NAME = "served"
 """What the server calls its model."""
 
 

@@ -16,7 +16,7 @@ import torch
 
 
 CONTEXT = 1024
-NAME = "smollm2"
+NAME = "served"
 """What the server calls its model."""
 
 # There a seeded request whose prompt is read in pieces ends it, and its prefix cache keeps whole blocks, of 128 tokens
