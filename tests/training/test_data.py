@@ -154,9 +154,9 @@ def test_a_bad_line_of_a_label_file(tmp_path: Path, spoil: Any, message: str) ->
         read_training_data([tmp_path / "l.jsonl"])
 
 
-def chosen_out_of_range() -> dict[str, Any]:
+def chosen_out_of_range(chosen: int) -> dict[str, Any]:
     row = prm800k_row()
-    row["label"]["steps"][0]["chosen_completion"] = 3
+    row["label"]["steps"][0]["chosen_completion"] = chosen
     return row
 
 
@@ -171,7 +171,8 @@ def odd_rating() -> dict[str, Any]:
     [
         ({"a": 1}, "neither a label file"),
         ([1], "neither a label file"),
-        (chosen_out_of_range(), r"label.steps\[0\].chosen_completion is not one of its 1"),
+        (chosen_out_of_range(3), r"label.steps\[0\].chosen_completion is not one of its 1"),
+        (chosen_out_of_range(-1), r"label.steps\[0\].chosen_completion is not one of its 1"),
         (odd_rating(), "a rating must be 1, 0 or -1, not 2"),
         ({"question": {}, "label": {"steps": []}}, "question.problem is missing"),
         (shepherd_row() | {"label": shepherd_row()["input"]}, r"label isn't input with a \+ or -"),

@@ -15,10 +15,20 @@ import pytest
 import revising
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MptConfig,
+    MptForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+)
 
 from tts_eval.cli import main
 from tts_eval.training import RevisionConfig, RevisionResult, checkpoints, revision
+from tts_eval.training.backbone import load_language_model
 from tts_eval.training.choice import Candidate, choose
 from tts_eval.training.loop import Trainer
 from tts_eval.training.revision import folder_of, train_revision
@@ -171,6 +181,22 @@ def test_accuracies_by_place_in_the_chain() -> None:
     assert replace(trial, chains=1).accuracies(Writer()) == (1.0, 0.0, 1.0)
 
 
+def test_problems_of_several_files_may_have_the_same_uid() -> None:
+    run = RevisionRun("", "\n", ("\n\n",), 9)
+    questions = [RevisionQuestion(gold, Problem("0", gold, (), 9), gold, (), 0.0) for gold in ("1", "2")]
+    trial = Trial(questions, run, chains=1, length=2, window=1, separator="\n", seed=0)
+    assert trial.accuracies(Writer()) == (0.5, 0.0)  # both first attempts are 1, both second ones 0
+
+
+def test_a_question_of_several_files_is_tried_once(tmp_path: Path) -> None:
+    run = RevisionRun("", "\n", ("\n\n",), 9)
+    held_out = [RevisionQuestion(f"{i}", Problem(f"{i}", "?", (), 9), "1", (), 0.5) for i in range(3)]
+    again = [replace(one, solved=0.1) for one in held_out]
+    for most in (3, 6):
+        trial = revision._trial(revising.config(tmp_path, policy_questions=most), run, [*held_out, *again])
+        assert sorted(trial.questions, key=lambda one: one.question) == held_out
+
+
 def test_only_held_out_questions_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[str]] = {}
     init, accuracies = Trainer.__init__, Trial.accuracies
@@ -206,6 +232,24 @@ def test_positions_that_are_learnt_reach_no_further(tmp_path: Path) -> None:
     with pytest.raises(TtsEvalError, match="--context 96: only a model with plain rotary positions"):
         train_revision(replace(config, context=96))
     train_revision(config)
+
+
+def test_positions_without_a_limit(tmp_path: Path) -> None:
+    shape = {"vocab_size": len(revising.ALPHABET), "d_model": 16, "n_layers": 1, "n_heads": 2}
+    MptForCausalLM(MptConfig(**shape, eos_token_id=revising.END)).save_pretrained(tmp_path / "mpt")
+    revising.tokenizer().save_pretrained(tmp_path / "mpt")
+    train_revision(revising.config(tmp_path, backbone=str(tmp_path / "mpt"), window=99, max_steps=1))
+
+
+def test_there_is_no_dropout(tmp_path: Path) -> None:
+    """OPT's is in no module, and the default is 0.1."""
+    shape = {"vocab_size": len(revising.ALPHABET), "hidden_size": 16, "ffn_dim": 32, "word_embed_proj_dim": 16}
+    config = OPTConfig(**shape, num_hidden_layers=1, num_attention_heads=2, eos_token_id=revising.END)
+    OPTForCausalLM(config).save_pretrained(tmp_path)
+    revising.tokenizer().save_pretrained(tmp_path)
+    model = load_language_model(str(tmp_path), None).model.train()
+    ids = torch.arange(20)[None]
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
 def test_a_context_that_is_too_short_for_the_window(tmp_path: Path) -> None:

@@ -13,13 +13,17 @@ from typing import Any
 import makers
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
-from transformers import AutoModelForTokenClassification
+from transformers import AutoModelForTokenClassification, GPT2Config, GPT2LMHeadModel
 
 from tts_eval.training import TrainingConfig, TrainingResult, checkpoints, train_verifier
+from tts_eval.training.backbone import backbone_of, publish
 from tts_eval.training.batches import collate, encode
 from tts_eval.training.data import read_training_data, split_by_question
 from tts_eval.training.loop import Trainer, since_best
+from tts_eval.training.optimizers import optimizers_of
+from tts_eval.training.scorer import Scorer
 from tts_eval.types import Prefix, Problem, TtsEvalError
 from tts_eval.verifiers import load_verifier
 
@@ -66,6 +70,43 @@ def test_the_verifier_says_what_it_is(trained: tuple[TrainingConfig, TrainingRes
     assert (saved["classifier_dropout"], saved["attention_dropout"]) == (0.05, 0.05)
     card = (config.output / "README.md").read_text()
     assert "PRM" in card and "verifier=PATH" in card and "l.jsonl" in card and str(config.output.parent) not in card
+
+
+def gpt2() -> GPT2LMHeadModel:
+    """Its positions are learnt, and it has dropout in all places, under names of its own."""
+    shape = {"vocab_size": len(makers.ALPHABET), "n_positions": 48, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    return GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=None, eos_token_id=None))
+
+
+def test_dropout_is_before_the_head_and_on_attention_weights_only() -> None:
+    model = backbone_of(gpt2(), makers.tokenizer(), 0.3).model
+    modules = model.base_model.named_modules()
+    trunk = {name.rpartition(".")[2]: module.p for name, module in modules if isinstance(module, torch.nn.Dropout)}
+    assert trunk == {"attn_dropout": 0.3, "drop": 0.0, "resid_dropout": 0.0, "dropout": 0.0}
+    assert model.dropout.p == 0.3
+
+
+def test_muon_gets_no_embeddings(tmp_path: Path) -> None:
+    scorer = Scorer(backbone_of(gpt2(), makers.tokenizer(), 0.0).model, likelihood=False)
+    muon, adamw = optimizers_of(scorer, makers.config(tmp_path, optimizer="muon"))
+    names = {parameter: name for name, parameter in scorer.network.named_parameters()}
+    matrices, others = ({names[p] for p in optimizer.param_groups[0]["params"]} for optimizer in (muon, adamw))
+    assert {name.split(".")[1] for name in matrices} == {"h"} and len(matrices) == 4
+    assert matrices | others == set(names.values()) and not matrices & others
+
+
+def test_muon_in_fp16_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accelerate steps each of two optimizers with the one scale of the loss, and would unscale the second twice."""
+    monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
+    with pytest.raises(TtsEvalError, match="--optimizer muon: can't train in fp16; set ACCELERATE_MIXED_PRECISION=bf1"):
+        train_verifier(makers.config(tmp_path, optimizer="muon"))
+
+
+def test_what_a_kill_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".new-x").mkdir()
+    (tmp_path / ".new-x" / "model.safetensors").touch()
+    publish(makers.policy(), makers.tokenizer(), tmp_path)
+    assert not list(tmp_path.glob(".new-*")) and (tmp_path / "model.safetensors").stat().st_size
 
 
 @pytest.mark.parametrize("kind", ["prm", "orm"])
@@ -130,6 +171,22 @@ def test_killed_and_resumed_gives_the_same_weights(
     train_verifier(replace(broken, batch_tokens=10_000))  # one piece a batch, as before
     assert same(config.output, broken.output)
     assert (config.output / "curve.csv").read_text() == (broken.output / "curve.csv").read_text()
+
+
+def test_killed_after_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = checkpoints.Checkpoints.save
+
+    def killed(self: Any, curve: Any) -> None:
+        save(self, curve)
+        raise Killed
+
+    config = makers.config(tmp_path, max_steps=1, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save", killed)
+        with pytest.raises(Killed):
+            train_verifier(config)
+    train_verifier(config)
+    assert (config.output / "curve.csv").read_text().splitlines()[1].startswith("1,")
 
 
 def test_a_seed_decides_everything(tmp_path: Path) -> None:

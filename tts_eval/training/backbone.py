@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,9 @@ from tts_eval.types import TtsEvalError
 from tts_eval.verifiers.heads import only_pickled, source
 
 
+_NEW = ".new-"  # begins the name of a folder whose model isn't whole yet
+
+
 class Backbone(NamedTuple):
     """A language model, or a token classifier with one label, in float32; and its tokenizer."""
 
@@ -24,10 +29,10 @@ class Backbone(NamedTuple):
     tokenizer: Any
 
     @property
-    def context(self) -> int | None:
-        """Longest sequence in tokens; None where positions have no limit."""
+    def context(self) -> int:
+        """Longest sequence in tokens; `sys.maxsize` where positions have no limit."""
         limit: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return limit
+        return limit or sys.maxsize
 
 
 def load_backbone(name_or_path: str, dropout: float) -> Backbone:
@@ -35,7 +40,7 @@ def load_backbone(name_or_path: str, dropout: float) -> Backbone:
 
     Args:
         name_or_path: A folder, a .gguf file, or a name on the hub.
-        dropout: Before the head and, in architectures that have it, on attention weights.
+        dropout: Before the head and, in architectures that have it, on attention weights; elsewhere there is none.
 
     Raises:
         TtsEvalError: If it can't be loaded, or lacks weights of its trunk.
@@ -63,7 +68,7 @@ def load_language_model(name_or_path: str, context: int | None) -> Backbone:
         TtsEvalError: If it can't be loaded or lacks weights, or can't have such a context.
     """
     tokenizer, config = _tokenizer_and_config(name_or_path)
-    config.attention_dropout = 0.0
+    _set_dropout(config.get_text_config(), 0.0)
     if context is not None:
         _set_context(name_or_path, config.get_text_config(), context)
         tokenizer.model_max_length = context
@@ -74,9 +79,6 @@ def load_language_model(name_or_path: str, context: int | None) -> Backbone:
         copy = AutoModelForCausalLM.from_config(_copy_of(model.config), dtype=torch.float32)
         copy.load_state_dict(model.state_dict())
         model = copy
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
     return Backbone(model, tokenizer)
 
 
@@ -96,7 +98,9 @@ def publish(model: Any, tokenizer: Any, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new, quiet():
+        for left in folder.glob(f"{_NEW}*"):  # by a process that was killed here
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_NEW) as new, quiet():
             model.save_pretrained(new)
             tokenizer.save_pretrained(new)
             for file in Path(new).iterdir():
@@ -150,10 +154,17 @@ def _set_context(name_or_path: str, config: Any, context: int) -> None:
 
 
 def _configure(config: Any, dropout: float) -> Any:
+    _set_dropout(config.get_text_config(), dropout)
     config.num_labels = 1
     config.classifier_dropout = dropout
-    config.attention_dropout = dropout
     return config
+
+
+def _set_dropout(config: Any, on_attention: float) -> None:
+    """Leaves no dropout but that on attention weights; each architecture has names of its own."""
+    for name, value in vars(config).items():
+        if "drop" in name and type(value) in (int, float):
+            setattr(config, name, on_attention if "att" in name else 0.0)
 
 
 @contextmanager

@@ -86,9 +86,8 @@ class Trainer:
                 bar.set_postfix_str(f"validation loss {curve[-1].validation_loss:.4f}")
                 if self._main:
                     keep(curve)
-                checkpoints.save(curve)
-                if self._main:
                     write_curve(curve, config.output / "curve.csv")
+                checkpoints.save(curve)  # last: a run that resumes here writes none of the above again
         return curve
 
     @property

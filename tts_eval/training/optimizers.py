@@ -15,9 +15,9 @@ def optimizers_of(learner: Learner, config: RunConfig) -> list[torch.optim.Optim
     """
     if config.optimizer == "adamw":
         return [torch.optim.AdamW(learner.parameters(), lr=config.learning_rate, betas=BETAS)]
-    model = learner.network
-    embeddings = model.get_input_embeddings().weight
-    matrices = [p for p in model.base_model.parameters() if p.ndim == 2 and p is not embeddings]
+    # Embeddings, of tokens and in some models of positions, are matrices too, but of no layer.
+    modules = [module for module in learner.network.base_model.modules() if not isinstance(module, torch.nn.Embedding)]
+    matrices = [p for module in modules for p in module.parameters(recurse=False) if p.ndim == 2]
     inner = {id(p) for p in matrices}
     others = [p for p in learner.parameters() if id(p) not in inner]
     return [

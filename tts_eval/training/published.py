@@ -91,7 +91,7 @@ def prm800k_steps(row: Any) -> Iterator[RatedStep]:
             yield RatedStep(read.question.problem, (*path, completion.text), completion.rating)
         chosen = step.human_completion
         if step.chosen_completion is not None:
-            if step.chosen_completion >= len(options):
+            if not 0 <= step.chosen_completion < len(options):
                 raise TtsEvalError(f"label.steps[{index}].chosen_completion is not one of its {len(options)}")
             chosen = options[step.chosen_completion]
         if chosen is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
@@ -32,7 +32,7 @@ from tts_eval.training.revision_data import (
     keep_some,
     read_revision_data,
 )
-from tts_eval.training.start import Sides, identity, require_free, require_same_tokenizer, sides
+from tts_eval.training.start import Sides, devices, identity, require_free, require_same_tokenizer, sides
 from tts_eval.training.trial import Trial
 from tts_eval.types import TtsEvalError
 
@@ -52,15 +52,16 @@ def train_revision(config: RevisionConfig) -> RevisionResult:
     """
     require_free(config)
     data = read_revision_data(config.data, config.recipe)
-    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    accelerator = devices(config)
     set_seed(config.seed)
     backbone = _backbone(config, data)
     questions = keep_some(data.questions, config.keep, config.seed)
     train, held_out = split_by_question(questions, config.validation)
     trial = _trial(config, data.run, held_out)
     # What can't be tried in the end is refused before anything is trained.
-    trial.require_room(backbone.tokenizer, backbone.model.config.get_text_config().max_position_embeddings)
-    trial.engine(backbone.model.eval(), backbone.tokenizer)
+    trial.require_room(backbone)
+    backbone.model.eval()
+    trial.engine(backbone)
     settled = {"separator": trial.separator, "window": trial.window, "step_delimiter": data.run.step_delimiter}
     backbone.model.config.tts_eval = {"kind": "revision", **settled}
     found = _encode(backbone, (train, held_out), trial)
@@ -107,7 +108,8 @@ def _trial(config: RevisionConfig, run: RevisionRun, held_out: Sequence[Revision
     window = config.window or run.window or WINDOW
     if config.policy_length < 2:
         raise TtsEvalError("--policy_length 1: a chain without a revision says nothing of revisions; give 2 or more")
-    questions = sorted(held_out, key=lambda one: hash_of(one.question))[: config.policy_questions]
+    distinct = {one.question: one for one in reversed(held_out)}  # several files may have the same one
+    questions = sorted(distinct.values(), key=lambda one: hash_of(one.question))[: config.policy_questions]
     return Trial(questions, run, config.policy_chains, config.policy_length, window, separator, config.seed)
 
 
@@ -126,7 +128,7 @@ def _try_out(
     for row in bar:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(folder_of(output, row.step), dtype=torch.float32)
-        engine = trial.engine(model.to(accelerator.device).eval(), backbone.tokenizer)
+        engine = trial.engine(Backbone(model.to(accelerator.device).eval(), backbone.tokenizer))
         candidates.append(Candidate(row.step, row.validation_loss, trial.accuracies(engine)))
         bar.set_postfix_str(f"revised attempts correct {candidates[-1].revised:.3f}")
     return candidates

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 
 from tts_eval.engines.tokens import vocabulary_hash
 from tts_eval.training.batches import Encoded
@@ -37,12 +39,12 @@ class Sides(NamedTuple):
         return f"{text}; {self.too_long:,} longer than the backbone's context left out" if self.too_long else text
 
 
-def sides(both: Sequence[Sequence[Encoded]], context: int | None, unit: str, missing: str, mend: str) -> Sides:
+def sides(both: Sequence[Sequence[Encoded]], context: int, unit: str, missing: str, mend: str) -> Sides:
     """Leaves out what is too long.
 
     Args:
         both: What to train on, what to validate on.
-        context: Of the backbone, in tokens; None where it has no limit.
+        context: Of the backbone, in tokens.
         unit: What an example is called.
         missing: What there is too little of if nothing was left out and yet nothing is there.
         mend: What to do if all are too long.
@@ -50,7 +52,7 @@ def sides(both: Sequence[Sequence[Encoded]], context: int | None, unit: str, mis
     Raises:
         TtsEvalError: If either is left empty.
     """
-    train, held_out = ([example for example in part if len(example.ids) <= (context or sys.maxsize)] for part in both)
+    train, held_out = ([example for example in part if len(example.ids) <= context] for part in both)
     too_long = sum(map(len, both)) - len(train) - len(held_out)
     if train and held_out:
         return Sides(train, held_out, too_long)
@@ -74,6 +76,21 @@ def require_free(config: RunConfig) -> None:
         raise TtsEvalError(
             f"--output {config.output}: isn't empty; --resume goes on with an interrupted run, or name another folder"
         )
+
+
+def devices(config: RunConfig) -> Accelerator:
+    """What the run takes place on, as accelerate's settings have it.
+
+    Raises:
+        TtsEvalError: If it is to train two optimizers in fp16.
+    """
+    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    # Both share one scale, so the gradients of the second would be divided by it twice.
+    if config.optimizer == "muon" and accelerator.mixed_precision == "fp16":
+        raise TtsEvalError(
+            "--optimizer muon: can't train in fp16; set ACCELERATE_MIXED_PRECISION=bf16, or take --optimizer adamw"
+        )
+    return accelerator
 
 
 def require_same_tokenizer(config: RunConfig, made_by: Mapping[Path, Any], what: str, tokenizer: Any) -> None:

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 
 from tts_eval.training.backbone import Backbone, backbone_of, load_backbone, publish
 from tts_eval.training.batches import encode
@@ -18,7 +17,7 @@ from tts_eval.training.curve import Evaluation, draw_curve
 from tts_eval.training.data import TrainingData, read_training_data, split_by_question
 from tts_eval.training.loop import Trainer, since_best
 from tts_eval.training.scorer import Scorer
-from tts_eval.training.start import Sides, identity, require_free, require_same_tokenizer, sides
+from tts_eval.training.start import Sides, devices, identity, require_free, require_same_tokenizer, sides
 from tts_eval.types import Decoding, TtsEvalError
 
 
@@ -37,7 +36,7 @@ def train_verifier(config: TrainingConfig, policy: tuple[Any, Any] | None = None
     """
     require_free(config)
     data = read_training_data(config.data, prompt=config.prompt, neutral=config.neutral, history=config.history)
-    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    accelerator = devices(config)
     set_seed(config.seed)
     if policy is None:
         backbone = load_backbone(config.backbone, config.dropout)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
-from typing import Any
 
 from tts_eval.answers import default_grader, extract_answer
 from tts_eval.engines.hf import HFEngine
@@ -14,6 +13,7 @@ from tts_eval.engines.tokens import decoder, encode, special_tokens
 from tts_eval.revision import revision_prompt
 from tts_eval.scheduler import Scheduler
 from tts_eval.search.revise import Revision, revise
+from tts_eval.training.backbone import Backbone
 from tts_eval.training.revision_data import RevisionQuestion, RevisionRun
 from tts_eval.types import Decoding, Engine, Problem, TtsEvalError
 
@@ -44,12 +44,13 @@ class Trial:
     separator: str
     seed: int
 
-    def require_room(self, tokenizer: Any, context: int) -> None:
-        """Refuses a context that the last attempts of a chain might not fit into.
+    def require_room(self, backbone: Backbone) -> None:
+        """Refuses a backbone into whose context the last attempts of a chain might not fit.
 
         Raises:
             TtsEvalError: With the numbers.
         """
+        tokenizer, context = backbone.tokenizer, backbone.context
         between = len(tokenizer(self.separator, add_special_tokens=False)["input_ids"])
         for question in self.questions:
             prompt, most = len(encode(tokenizer, question.problem.prompt)), question.problem.max_tokens
@@ -63,7 +64,8 @@ class Trial:
 
     def accuracies(self, engine: Engine) -> tuple[float, ...]:
         """Share of correct attempts over all chains, by their place in the chain."""
-        gold = {question.problem.uid: question.gold for question in self.questions}
+        # Not by uid: that is unique within a file.
+        gold = {question.problem: question.gold for question in self.questions}
         searches = (
             (problem, revise(self.chains, self.length, self._prompt(problem), window=self.window, scored=False))
             for problem in (question.problem for question in self.questions)
@@ -74,18 +76,19 @@ class Trial:
                 problem, outcome, _ = finished
                 for index, final in enumerate(outcome.finals):
                     answer = extract_answer(final.text, fallback=self.run.answer_fallback)
-                    answers[index % self.length].append((gold[problem.uid], answer))
+                    answers[index % self.length].append((gold[problem], answer))
         return tuple(fmean(default_grader().grade(pairs)) for pairs in answers)
 
     def _prompt(self, problem: Problem) -> Revision:
         return lambda attempts: revision_prompt(problem.prompt, attempts, self.separator)
 
-    def engine(self, model: Any, tokenizer: Any) -> HFEngine:
+    def engine(self, backbone: Backbone) -> HFEngine:
         """Samples from a model as lm-eval's `hf` would.
 
         Raises:
             TtsEvalError: If the model can't be batched.
         """
+        model, tokenizer = backbone
         ends = model.generation_config.eos_token_id
         return HFEngine(
             model,
@@ -93,6 +96,6 @@ class Trial:
             decode=decoder(tokenizer),
             end_tokens={tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None},
             special_tokens=special_tokens(tokenizer),
-            context=model.config.get_text_config().max_position_embeddings,
+            context=backbone.context,
             decoding=Decoding(TEMPERATURE, self.seed, self.run.step_delimiter),
         )
