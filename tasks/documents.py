@@ -240,7 +240,9 @@ def _text(row: Row, key: str) -> str:
     if key not in row.values:
         raise TtsEvalError(f"{row.where}: no {key!r}; the line has {', '.join(row.values) or 'nothing'}")
     value = row.values[key]
-    if not isinstance(value, str) or not value.strip():
+    if isinstance(value, str) and not value.strip():
+        raise TtsEvalError(f"{row.where}: {key!r} is empty; delete the line, or write the {key} into it")
+    if not isinstance(value, str):
         raise TtsEvalError(f"{row.where}: {key!r} should be text, not {json.dumps(value)[:40]}")
     return value
 

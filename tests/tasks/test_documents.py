@@ -110,7 +110,7 @@ def test_name_that_lm_eval_reads_as_a_number(write: Write, monkeypatch: pytest.M
         (without("subject"), "problems.jsonl:2: no 'subject'"),
         ({**PROBLEM, "problem": 3}, "problems.jsonl:2: 'problem' should be text, not 3"),
         ({**PROBLEM, "answer": None}, "problems.jsonl:2: 'answer' should be text, not null"),
-        ({**PROBLEM, "answer": " "}, "problems.jsonl:2: 'answer' should be text"),
+        ({**PROBLEM, "answer": " "}, "problems.jsonl:2: 'answer' is empty; delete the line, or write the answer"),
         ({**PROBLEM, "level": "hard"}, "problems.jsonl:2: 'level' should be a number or null, not \"hard\""),
         ({**PROBLEM, "level": True}, "problems.jsonl:2: 'level' should be a number or null, not true"),
         (

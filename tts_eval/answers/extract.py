@@ -12,8 +12,10 @@ from tts_eval.types import TtsEvalError
 _TOKEN = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{|\\[\\{}]|[{}]")
 _BARE_BOX = re.compile(r"\\boxed\s+([^\s{}$\\]+)")
 _GSM8K = re.compile(r"####\s*(\S.*)")
-_ANSWER_IS = re.compile(r"answer\s*(?:is\b|:)[ \t:*]*", re.IGNORECASE)
-_INLINE_MATH = re.compile(r"\$+([^$]+)\$|\\\((.+?)\\\)")
+# The answer may stand on the next line; "the answer is correct" says none.
+_ANSWER_IS = re.compile(r"answer\s*(?:is\b|:)(?![\s:*]*(?:(?:in)?correct|wrong)\b)[\s:*]*", re.IGNORECASE)
+_MATH = re.compile(r"\$\$([^$]+)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_MORE_MATH = re.compile(r"[$=\\\d]")
 _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 _NUMBER = re.compile(r"(?:(?<![\w)\]}])-)?\$?(\d[\d,]*(?:\.\d+)?|\.\d+)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -30,7 +32,7 @@ def extract_answer(text: str, fallback: str | None = None) -> str | None:
     Args:
         text: The solution.
         fallback: What to try where neither is found: "answer_is" takes what follows the last "the answer is" or
-            "final answer:", up to the end of the sentence; "last_number" takes the last number.
+            "final answer:", up to the end of the sentence, be it on the next line; "last_number" takes the last number.
 
     Returns:
         The answer without surrounding white space. An empty box is None.
@@ -79,10 +81,15 @@ def _after_answer_is(text: str) -> str | None:
         pass
     if match is None:
         return None
-    rest = text[match.end() :].partition("\n")[0]
-    if math := _INLINE_MATH.match(rest):
-        return math.group(1) or math.group(2)
-    return _SENTENCE_END.split(rest, maxsplit=1)[0].strip(" *")
+    rest = text[match.end() :]
+    math = _MATH.match(rest)
+    if math and not _MORE_MATH.search(_sentence(rest[math.end() :])):  # of `$x$ = 5` the whole is the answer
+        return math.group(math.lastindex or 0)
+    return _sentence(rest)
+
+
+def _sentence(text: str) -> str:
+    return _SENTENCE_END.split(text.partition("\n")[0], maxsplit=1)[0].strip(" *")
 
 
 def _last_number(text: str) -> str | None:

@@ -21,7 +21,7 @@ _DECIMAL = re.compile(
 _FRACTION = re.compile(r"([-+]?)(\d*)\\frac\{(-?\d+)\}\{(-?\d+)\}|([-+]?)(?:(\d+) )?(\d+)/(\d+)")
 _BASED = re.compile(r"\(?(-?[0-9a-z.]+)\)?_(?:\{(\d+)\}|(\d+))")
 _DIGITS = re.compile(r"-?[0-9a-z.]*\d[0-9a-z.]*")
-_GROUP = re.compile(r"(\\\{|[(\[])[^(){}\[\]]*,[^(){}\[\]]*(\\\}|[)\]])")
+_GROUP = re.compile(r"(\\\{|[(\[])(?:[^(){}\[\],]|\{[^{}]*\})*,(?:[^(){}\[\]]|\{[^{}]*\})*(\\\}|[)\]])")
 _PROSE = re.compile(r"[a-z]{3,}")
 
 # math-verify compares a decimal with an exact value after rounding to 6 places; further apart is unequal there too.

@@ -23,6 +23,7 @@ _CHARACTERS = str.maketrans(
         "\u2264": r"\le ",
         "\u2265": r"\ge ",
         "\u2260": r"\neq ",
+        "\u2248": r"\approx ",
         "\u222a": r"\cup ",
         "\u2208": r"\in ",
         "\u00b1": r"\pm ",
@@ -38,12 +39,15 @@ _UNIT = re.compile(
     r"(?:\s*\^\s*(?:\d|\{-?\d\}))?)+[\s.]*$"
 )
 _WHOLE_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-# Bare words after a number: three letters or more, so that `2 xy` stays a product, and none that has a value itself.
+# Bare words behind a number and a space: three letters or more with a vowel, so that `2 xy` and `2 xyz` stay products,
+# and none that has a value itself.
 _BARE_UNIT = re.compile(
-    r"(?<=[\d}])\s*(?:(?:[ckmn]m|kg|ft|in|lbs?|mph|hrs?)(?:\s*\^\s*\{?[23]\}?)?"
-    r"|(?<=[\s}])(?!(?:arc)?(?:sin|cos|tan|sec|csc|cot)|log|exp|mod|sqrt|inf|times|over)"
-    r"(?!(?:m|b|tr)illion|thousand|hundred|dozen)[A-Za-z]{3,}(?:[ .]+[A-Za-z]+)*)[\s.]*$"
+    r"(?<=[\d}])\s*(?:(?:[ckmn]ms?|kgs?|ft|in|lbs?|yds|pts|[km]ph|hrs?|yrs)(?:\s*\^\s*\{?[23]\}?)?"
+    r"|(?<=\s)(?!(?:arc)?(?:sin|cos|tan|sec|csc|cot)|log|exp|mod|sqrt|inf|times|over)"
+    r"(?!(?:m|b|tr)illion|thousand|hundred|dozen)(?=[A-Za-z]*[aeiouAEIOU])[A-Za-z]{3,}(?:[ .]+[A-Za-z]+)*)[\s.]*$"
 )
+# A letter that is no part of a command, nor to the left of an equals sign.
+_LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![^=]*=)")
 _GROUPED = re.compile(r"-?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 
 # In this order: each rule sees the work of those before it.
@@ -67,14 +71,19 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:mathbf|boldsymbol|bm|vec)\s*\{([^{}]*)\}", r"\1"),
         (r"\\leq(?![A-Za-z])|\\leqslant(?![A-Za-z])", r"\\le"),
         (r"\\geq(?![A-Za-z])|\\geqslant(?![A-Za-z])", r"\\ge"),
+        (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
+        (r"^\s*(?:\\approx(?![A-Za-z])|=)", ""),
         # Percent signs, degrees and currencies are units: the question says them.
         (r"\\text\s*\{\s*(?:percent|%|\\%)\s*\}|\\?%|(?<=[\d}])\s*(?:percent|pct)\b", ""),
         (r"(?:\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![A-Za-z]))\s*(?:\\text\s*\{\s*[CF]\s*\}|[CF]\b)?", ""),
         # A list in words.
-        (r",?\s*\\text\s*\{\s*,?\s*(?:and|or)\s*\}\s*|,?\s+(?:and|or)\s+", ","),
+        (r",?\s*\\text\s*\{\s*,?\s*and\s*\}\s*|,?\s+and\s+", ","),
         (r"\s+", " "),
     )
 )
+_OR = re.compile(r",?\s*\\text\s*\{\s*,?\s*or\s*\}\s*|,?\s+or\s+")
+# Inequalities and unbounded intervals: "or" between such joins sets, and is no comma.
+_SOLUTIONS = re.compile(r"[<>]|\\[lg]e(?![A-Za-z])|[(\[].*\\infty")
 _IMAGINARY = re.compile(r"(?<![A-Za-z\\_])i(?![A-Za-z_])")
 
 
@@ -88,10 +97,12 @@ def clean(answer: str) -> str:
     text = answer.translate(_CHARACTERS)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
+    parts = _OR.split(text)
+    text = (r" \cup " if all(_SOLUTIONS.search(part) for part in parts) else ",").join(parts)
     text = text.strip().rstrip(".,; ")
     text = _without_unit(text)
     if whole := _WHOLE_TEXT.fullmatch(text):
-        text = whole.group(1).strip().rstrip(". ")
+        text = _without_unit(whole.group(1).strip().rstrip(". "))
     if _GROUPED.fullmatch(text.replace(" ,", ",")):
         text = text.replace(" ", "").replace(",", "")
     return text
@@ -100,16 +111,44 @@ def clean(answer: str) -> str:
 def _without_unit(text: str) -> str:
     for unit in (_UNIT, _BARE_UNIT):
         value = unit.sub("", text).rstrip()
-        if value and not value.startswith("\\text"):
+        # Behind a term with letters, bare ones are factors.
+        if value and not value.startswith("\\text") and not (unit is _BARE_UNIT and _LETTER.search(value)):
             text = value
     return text
 
 
 def for_sympy(text: str) -> str:
-    """Returns a cleaned answer as math-verify should read it: `i` is the imaginary unit, unless it counts terms."""
+    """Returns a cleaned answer as math-verify should read it.
+
+    A term with a plus-minus sign is two, and `i` is the imaginary unit, unless it counts terms.
+    """
+    text = _both_signs(text)
     if "\\sum" in text or "\\prod" in text:
         return text
     return _IMAGINARY.sub("I", text)
+
+
+_PLUS_MINUS = re.compile(r"\\(pm|mp)(?![A-Za-z])")
+
+
+def _both_signs(text: str) -> str:
+    """Writes an answer with one plus-minus sign twice, which math-verify does at the top level of a sum only."""
+    parts = _PLUS_MINUS.split(text)
+    if len(parts) != 3 or "\\{" in text or _is_list(text):
+        return text
+    before, sign, after = parts
+    first, second = "+-" if sign == "pm" else "-+"
+    return f"{before}{first}{after},{before}{second}{after}"
+
+
+def _is_list(text: str) -> bool:
+    """Whether there is a comma outside of all brackets."""
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            return True
+    return False
 
 
 _LOOSE = re.compile(r"\\text\s*\{([^{}]*)\}")
