@@ -10,15 +10,16 @@ class Answer(str):
 
     Attributes:
         meta: `uid`; `budget`; `selected`, the index of the candidate, None where none has an answer; `candidates`, for
-            each its `answer` and `tokens`; `usage`, the ledger by column (see `tts_eval.types.Usage`).
+            each its `answer` and `tokens`; `usage`, the ledger by column (see `tts_eval.types.Usage`). Empty where
+            lm-eval makes one of a gold answer, to compare like with like.
     """
 
     meta: dict[str, Any]
 
-    def __new__(cls, text: str, meta: dict[str, Any]) -> Answer:
+    def __new__(cls, text: object, meta: dict[str, Any] | None = None) -> Answer:
         """Makes a text with a payload."""
         answer = super().__new__(cls, text)
-        answer.meta = meta
+        answer.meta = meta or {}
         return answer
 
     def __reduce__(self) -> tuple[type[Answer], tuple[str, dict[str, Any]]]:

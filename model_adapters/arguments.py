@@ -32,6 +32,9 @@ class Argument:
 
 REQUIRED = object()
 
+_SHAPING = ("top_p", "top_k", "min_p", "repetition_penalty")
+"""What else could shape the distribution that is drawn from; here nothing but the temperature does."""
+
 
 def whole(least: int) -> Callable[[Any], int]:
     """A cast to a whole number of at least `least`."""
@@ -111,8 +114,8 @@ def split_arguments(
         Our values, defaults filled in; and the rest, untouched, for the base model.
 
     Raises:
-        TtsEvalError: If one of ours is missing, has an impossible value, or seems to be misspelt; if any holds a
-            secret.
+        TtsEvalError: If one of ours is missing, has an impossible value, or seems to be misspelt; if one would shape
+            samples as nothing here does; if any holds a secret.
     """
     refuse_secrets(given)
     spelt = {f"tts_{name}" if name in base_parameters else name: name for name in arguments}
@@ -124,7 +127,7 @@ def split_arguments(
             ours[spelt[key]] = _cast(key, value, arguments[spelt[key]])
         else:
             if key not in base_parameters:
-                _refuse_near_miss(key, list(spelt))
+                _refuse_unused(key, list(spelt))
             rest[key] = value
     for name, argument in arguments.items():
         if name not in ours and argument.default is REQUIRED:
@@ -140,7 +143,12 @@ def _cast(key: str, value: Any, argument: Argument) -> Any:
         raise TtsEvalError(f"{key}={value} should be {error}: change it in --model_args") from error
 
 
-def _refuse_near_miss(key: str, known: list[str]) -> None:
+def _refuse_unused(key: str, known: list[str]) -> None:
+    """Refuses what no base would mean by a name that it doesn't declare."""
+    if key in _SHAPING:
+        raise TtsEvalError(
+            f"{key}= can't be set, since only the temperature shapes what is drawn: drop it from --model_args"
+        )
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     if near:
         raise TtsEvalError(f"unknown argument {key}= in --model_args: did you mean {near[0]}=?")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM, CacheHook
-from lm_eval.utils import simple_parse_args_string
+from lm_eval.api.registry import get_model, model_registry
+from lm_eval.utils import simple_parse_args_string, warning_once
 from tqdm import tqdm
 
 from tts_eval.engines.summation import fix_order
@@ -29,15 +32,17 @@ from tts_eval.model_adapters.arguments import (
 from tts_eval.model_adapters.engines import base_parameters, build_base, build_engine
 from tts_eval.model_adapters.files import claim_cache, journal_of, open_journal, output_folder
 from tts_eval.model_adapters.ranks import join_ranks
-from tts_eval.model_adapters.records import Question, answer_of, question_of, questions_of, record_of
+from tts_eval.model_adapters.records import Question, answer_of, default_limit, question_of, questions_of, record_of
 from tts_eval.model_adapters.servers import DEADLINE, NOT_DECISIVE
 from tts_eval.model_adapters.shards import TaskJournal
-from tts_eval.model_adapters.verifiers import build_verifier, cache_bytes, verifier_identity, vllm_options
+from tts_eval.model_adapters.verifiers import DTYPES, build_verifier, cache_bytes, verifier_identity, vllm_options
 from tts_eval.scheduler import Scheduler
-from tts_eval.selection import AGGREGATIONS, SELECTIONS
+from tts_eval.selection import AGGREGATIONS, SELECTIONS, refuse_without_scores
 from tts_eval.transcripts import Transcript
 from tts_eval.types import Decoding, Problem, Search, TtsEvalError, Usage
 
+
+log = logging.getLogger(__name__)
 
 _DEFAULTS = Decoding()
 
@@ -66,6 +71,7 @@ class SearchLM(LM):
         "verifier_format": Argument(text, None),
         "verifier_reference": Argument(text, None),
         "verifier_tokenizer": Argument(text, None),
+        "verifier_dtype": Argument(one_of(*DTYPES), None),
         "verifier_pickle": Argument(flag, False),
         "verifier_engine": Argument(one_of("hf", "vllm"), "hf"),
         "noise": Argument(number(0, 1), 0.0),
@@ -110,12 +116,16 @@ class SearchLM(LM):
         of_verifier = vllm_options(model_args, self.ARGUMENTS)
         others = {name: value for name, value in model_args.items() if name not in of_verifier}
         self.arguments, self._base_arguments = split_arguments(others, self.ARGUMENTS, known)
+        self._refuse_others_arguments(known)
+        if self.arguments["verifier"] is None:
+            refuse_without_scores(self.arguments["selection"] or "majority")
         if like is None:
             self._base = build_base(self._base_name, self._base_arguments, additional)
             self._ranks = join_ranks(self._base_name, self._base, self._base_arguments)
             self._verifier = build_verifier(self.arguments, of_verifier)
         else:
             self._base, self._verifier, self._ranks = like._base, like._verifier, like._ranks
+        self._warn_of_other_steps()
         self._choose_selection()
         batch_size = str((additional or {}).get("batch_size"))
         # lm-eval's default of 1 can't be told from a wish for 1, and would make every run crawl.
@@ -137,6 +147,30 @@ class SearchLM(LM):
     @abstractmethod
     def search(self, problem: Problem) -> Search:
         """A fresh search for one problem."""
+
+    def _refuse_others_arguments(self, declared: Container[str]) -> None:
+        """Refuses what only another of our models takes: many a base swallows what it doesn't know.
+
+        Raises:
+            TtsEvalError: If there is one that the base doesn't declare either.
+        """
+        for key in (key for key in self._base_arguments if key not in declared):
+            takers = [name for name, kind in _search_models() if key.removeprefix("tts_") in kind.ARGUMENTS]
+            if takers:
+                raise TtsEvalError(
+                    f"{key}= is an argument of {', '.join(takers)}, and this is tts-{self.NAME}: drop it from "
+                    "--model_args, or name another --model"
+                )
+
+    def _warn_of_other_steps(self) -> None:
+        """Steps that the verifier wasn't trained on are scored all the same, and may be the whole solution."""
+        theirs, ours = self._verifier and self._verifier.step_delimiter, self.arguments["step_delimiter"]
+        if theirs is not None and theirs != ours:
+            warning_once(
+                log,
+                f"tts-eval: the verifier was trained on steps that end with {theirs!r}, and here they end with "
+                f"{ours!r}: give the former as step_delimiter= in --model_args",
+            )
 
     def _choose_selection(self) -> None:
         """Where the user chose none: what suits the verifier, or the majority without one."""
@@ -172,7 +206,7 @@ class SearchLM(LM):
         Returns:
             An `Answer` for each request.
         """
-        questions = questions_of(requests, with_question=self._verifier is not None)
+        questions = questions_of(requests, self._verifier is not None, default_limit(self._base))
         answers: dict[tuple[str, str], Answer] = {}
         with ExitStack() as stack:
             journals = self._open_journals(list(questions.values()), stack)
@@ -189,11 +223,16 @@ class SearchLM(LM):
         return [answers[question_of(request).key] for request in requests]
 
     def _open_journals(self, questions: list[Question], stack: ExitStack) -> dict[str, Journal]:
-        folder = output_folder(self._model_args)
+        folder, named = output_folder(self._model_args), self.arguments["journal"]
+        tasks = sorted({question.task for question in questions})
+        if Path(named or "").suffix == ".jsonl" and len(tasks) > 1:
+            raise TtsEvalError(
+                f"journal={named}: a journal file holds one task, and this run has {len(tasks)}: name a folder"
+            )
         journals = {}
-        for task in sorted({question.task for question in questions}):
+        for task in tasks:
             of_task = [question for question in questions if question.task == task]
-            place = journal_of(self.arguments["journal"], folder, task, self.identity(), of_task)
+            place = journal_of(named, folder, task, self.identity(), of_task)
             if place is not None:
                 self._journals[task] = place
                 journals[task] = stack.enter_context(open_journal(place, self._ranks, of_task))
@@ -347,3 +386,10 @@ class SearchLM(LM):
     def device(self) -> Any:
         """The base model's."""
         return self._base.device
+
+
+def _search_models() -> Iterator[tuple[str, type[SearchLM]]]:
+    """Our models that search, by the names under which lm-eval knows them."""
+    for name in model_registry:
+        if name.startswith("tts-") and issubclass(kind := get_model(name), SearchLM):
+            yield name, kind

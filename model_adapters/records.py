@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
 from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import hash_string, warning_once
@@ -21,6 +22,7 @@ from tts_eval.types import Candidate, Outcome, Problem, TtsEvalError, Usage
 
 
 _QUESTION_FIELDS = ("problem", "question")  # as MATH and GSM8K call it
+_OTHER_PARTS = {"body", "options", "choices", "passage", "context"}  # without these such a field is half a question
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 log = logging.getLogger(__name__)
@@ -48,12 +50,22 @@ class Question:
         return self.task, self.problem.uid
 
 
-def question_of(request: Instance, with_question: bool = False) -> Question:
+def default_limit(base: LM) -> int:
+    """Longest solution, in tokens, where a task sets none: what the base model would take, `max_gen_toks=` of its own.
+
+    lm-eval's clients of servers keep it to themselves, and its dummy has none.
+    """
+    return int(getattr(base, "max_gen_toks", getattr(base, "_max_gen_toks", DEFAULT_MAX_GEN_TOKS)))
+
+
+def question_of(request: Instance, with_question: bool = False, limit: int = DEFAULT_MAX_GEN_TOKS) -> Question:
     """Reads a request: prompt, generation arguments, and of the document nothing but its `unique_id`.
 
     Args:
         request: What lm-eval asks.
-        with_question: Whether a verifier wants the bare question: then the document's `problem` or `question` is read.
+        with_question: Whether a verifier wants the bare question: then the document's `problem` or `question` is read,
+            unless other fields hold the rest of what is asked.
+        limit: Longest solution, in tokens, where the request doesn't say.
 
     Raises:
         TtsEvalError: If the task asks for repeats.
@@ -66,14 +78,15 @@ def question_of(request: Instance, with_question: bool = False) -> Question:
     prompt, generation = request.args
     prompt_hash = hash_string(prompt)
     given = request.doc.get("unique_id") if isinstance(request.doc, Mapping) else None
-    limits = normalize_gen_kwargs(generation, DEFAULT_MAX_GEN_TOKS)
+    limits = normalize_gen_kwargs(generation, limit)
     ignored = [name for name in _SAMPLING if limits.get(name)]
     if ignored:
-        warning_once(log, f"tts-eval: {', '.join(ignored)} of the task or --gen_kwargs not used: see --model_args")
+        names = ", ".join(ignored)
+        warning_once(log, f"tts-eval: {names} of task or --gen_kwargs not used: only temperature= in --model_args is")
     problem = Problem(
         uid=str(given) if given is not None else prompt_hash,
         prompt=prompt,
-        stop=tuple(filter(None, limits["until"])),
+        stop=tuple(str(string) for string in limits["until"] if string not in (None, "")),  # lm-eval casts `until=1`
         max_tokens=int(limits["max_gen_toks"]),
         question=_bare_question(request.doc) if with_question else None,
     )
@@ -81,22 +94,27 @@ def question_of(request: Instance, with_question: bool = False) -> Question:
 
 
 def _bare_question(doc: Any) -> str | None:
-    found = (doc.get(name) for name in _QUESTION_FIELDS) if isinstance(doc, Mapping) else ()
-    return next((text for text in found if isinstance(text, str)), None)
+    """The document's question; None where it has none, or another field is part of what is asked."""
+    if not isinstance(doc, Mapping) or any(doc[name] for name in doc if str(name).lower() in _OTHER_PARTS):
+        return None
+    return next((text for name in _QUESTION_FIELDS if isinstance(text := doc.get(name), str)), None)
 
 
-def questions_of(requests: Sequence[Instance], with_question: bool = False) -> dict[tuple[str, str], Question]:
+def questions_of(
+    requests: Sequence[Instance], with_question: bool = False, limit: int = DEFAULT_MAX_GEN_TOKS
+) -> dict[tuple[str, str], Question]:
     """Reads requests, each question once: on several ranks lm-eval pads with copies.
 
     Args:
         requests: What lm-eval asks.
         with_question: See `question_of`.
+        limit: See `question_of`.
 
     Raises:
         TtsEvalError: If two problems of a task share a `unique_id`.
     """
     questions: dict[tuple[str, str], Question] = {}
-    for question in (question_of(request, with_question) for request in requests):
+    for question in (question_of(request, with_question, limit) for request in requests):
         first = questions.setdefault(question.key, question)
         if first.problem != question.problem:
             raise TtsEvalError(

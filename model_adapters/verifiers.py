@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tts_eval.micro.members import resolve
 from tts_eval.model_adapters.secrets import fill_in, refuse_secrets
 from tts_eval.model_adapters.servers import DEADLINE
-from tts_eval.types import TtsEvalError, Verifier
+from tts_eval.types import TtsEvalError
 
 
-_OPTIONS = ("verifier_format", "verifier_reference", "verifier_tokenizer", "noise")
+if TYPE_CHECKING:
+    from tts_eval.verifiers.family import LoadedVerifier
+
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+"""The types that a verifier's weights may be loaded in; `auto` is the checkpoint's."""
+
+_OPTIONS = ("verifier_format", "verifier_reference", "verifier_tokenizer", "verifier_dtype", "noise")
 _ADDRESSES = ("http://", "https://")
 _PREFIX = "verifier_"
 
 
 def vllm_options(given: Mapping[str, Any], ours: Container[str]) -> dict[str, Any]:
-    """What says how vLLM runs a verifier: `verifier_dtype=` and the like, each named as an option of vLLM's.
+    """What says how vLLM runs a verifier: `verifier_max_model_len=` and the like, each named as an option of vLLM's.
 
     Args:
         given: Everything of `--model_args`.
@@ -36,7 +43,7 @@ def vllm_options(given: Mapping[str, Any], ours: Container[str]) -> dict[str, An
 
 def build_verifier(
     arguments: Mapping[str, Any], options_of_vllm: Mapping[str, Any] = MappingProxyType({})
-) -> Verifier | None:
+) -> LoadedVerifier | None:
     """Loads the verifier that the arguments name, or None if they name none.
 
     Args:
@@ -70,15 +77,17 @@ def build_verifier(
         reference=None if reference is None else resolve(reference),
         noise=arguments["noise"],
         seed=arguments["seed"],
+        dtype=arguments["verifier_dtype"] or "auto",
         cache_bytes=cache_bytes(arguments),
-        safetensors=not arguments.get("verifier_pickle", False),
+        safetensors=not arguments["verifier_pickle"],
     )
 
 
-def _served(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Verifier:
+def _served(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> LoadedVerifier:
     """A verifier behind a server."""
-    if "verifier_reference" in options:
-        raise TtsEvalError("verifier_reference= is for a verifier that is loaded here, not behind a server: drop it")
+    for name in ("verifier_reference", "verifier_dtype"):
+        if name in options:
+            raise TtsEvalError(f"{name}= is for a verifier that is loaded here, not behind a server: drop it")
     if "verifier_tokenizer" not in options:
         raise TtsEvalError(
             f"verifier={arguments['verifier'].partition('?')[0]} is a server: solutions are rendered here, so name the "
@@ -96,7 +105,7 @@ def _served(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Verifie
     )
 
 
-def _in_vllm(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Verifier:
+def _in_vllm(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> LoadedVerifier:
     """A verifier that vLLM reads here."""
     if arguments["verifier_reference"] is not None:
         raise TtsEvalError("verifier_reference= is for a format that vLLM can't read: drop verifier_engine=vllm")
@@ -105,7 +114,10 @@ def _in_vllm(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Verifi
     return vllm_verifier(
         resolve(arguments["verifier"]),
         arguments["verifier_format"],
-        options={name.removeprefix(_PREFIX): value for name, value in options.items()},
+        options={
+            "dtype": arguments["verifier_dtype"] or "auto",
+            **{name.removeprefix(_PREFIX): value for name, value in options.items()},
+        },
         noise=arguments["noise"],
         seed=arguments["seed"],
         safetensors=not arguments["verifier_pickle"],

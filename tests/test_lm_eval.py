@@ -204,6 +204,18 @@ def test_the_dummy_model_runs_through_the_fallback(run: Callable[..., str], tmp_
     assert metrics(tmp_path)["tts_demo"]["generations,none"] == 2
 
 
+def test_a_task_without_a_scoring_of_its_own_is_graded_by_lm_eval(run: Callable[..., str], tmp_path: Path) -> None:
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text("".join(json.dumps({"q": f"{n}", "a": answer}) + "\n" for n, answer in enumerate(["lol", 7])))
+    source = {"data_files": {"test": str(problems)}, "cache_dir": str(tmp_path / "cache")}
+    task: dict[str, Any] = {"task": "bare", "dataset_path": "json", "dataset_kwargs": source}
+    task |= {"test_split": "test", "doc_to_text": "{{q}}", "doc_to_target": "{{a}}", "output_type": "generate_until"}
+    path = tmp_path / "bare.yaml"
+    path.write_text(json.dumps({**task, "metric_list": [{"metric": "exact_match"}]}))
+    run(command(tmp_path / "out", task=str(path), base="dummy", model="dummy", budget=2))
+    assert metrics(tmp_path / "out")["bare"]["exact_match,none"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("model_args", "words"),
     [

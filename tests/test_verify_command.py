@@ -17,7 +17,8 @@ import tts_eval.verifiers
 from tts_eval.journal import Record
 from tts_eval.jsonl import Header
 from tts_eval.labels import LabelFile, LabelledProblem, LabelledSolution
-from tts_eval.types import Candidate, Prefix, Problem, Usage
+from tts_eval.revisions import Attempt, ChainedProblem, ChainFile
+from tts_eval.types import Candidate, Prefix, Problem, TtsEvalError, Usage
 
 
 Run = Callable[..., tuple[int, str, str]]
@@ -29,9 +30,14 @@ class Reader:
 
     kind: str = "process"
     aggregation: str = "last"
+    history: bool = False
+    context: int | None = None
 
     def __post_init__(self) -> None:
         self.problems: list[Problem] = []
+
+    def length(self, problem: Problem, prefix: Prefix) -> int:
+        return len(prefix.steps)
 
     def score(self, items: Sequence[tuple[Problem, Prefix]]) -> list[tuple[tuple[float, ...], Usage]]:
         self.problems += [problem for problem, _ in items]
@@ -112,6 +118,47 @@ def test_an_outcome_verifier_is_measured_on_whole_solutions(processbench: Path, 
     assert status == 0
     assert "First wrong step" not in out and "By depth" not in out and "Score of a solution against its label" in out
     assert "| score " in out and "| min " not in out
+
+
+def test_what_does_not_fit_the_context_is_refused_before_anything_is_scored(
+    processbench: Path, run: Run, verifier: Reader
+) -> None:
+    verifier.context = 2
+    status, _, err = run("--verifier", "m", "--data", processbench, "--threshold", 0.5)
+    assert status == 1 and not verifier.problems
+    assert "bench.json: 10 of 20 solutions don't fit the verifier's context of 2 tokens (the longest has 3," in err
+
+
+@pytest.mark.parametrize(
+    ("given", "loaded"),
+    [
+        ((), {"dtype": "auto", "safetensors": True}),
+        (("--verifier_dtype", "float32", "--verifier_pickle"), {"dtype": "float32", "safetensors": False}),
+    ],
+)
+def test_how_a_verifier_is_loaded(
+    given: tuple[str, ...], loaded: dict[str, Any], processbench: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **how: Any) -> None:
+        raise TtsEvalError(str({name: how[name] for name in loaded}))
+
+    monkeypatch.setattr(tts_eval.verifiers, "load_verifier", load)
+    status, _, err = run("--verifier", "m", "--data", processbench, *given)
+    assert status == 1 and str(loaded) in err
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_verifier_that_was_trained_with_a_history_gets_that_of_a_chain_file(
+    history: bool, tmp_path: Path, processbench: Path, run: Run, verifier: Reader
+) -> None:
+    verifier.kind, verifier.history = "outcome", history
+    attempts = tuple(Attempt((f"0.{n} a",), "1", n == 2, "eos", 3) for n in (1, 2))
+    path = tmp_path / "chains.jsonl"
+    with ChainFile.open(path, Header({"task": "toy", "window": 4, "separator": "\n"})) as file:
+        file.append(ChainedProblem(uid="p", prompt="Q:", question="q", gold="1", chains=(attempts,), usage=Usage()))
+    status, out, _ = run("--verifier", "m", "--data", path, processbench)
+    assert status == 0 and "### chains.jsonl: 1 questions, 2 solutions" in out and "### bench.json" in out
+    assert [one.prompt for one in verifier.problems[:2]] == ["Q:", "Q:0.1 a\n" if history else "Q:"]
 
 
 def labels(path: Path, *solutions: LabelledSolution) -> Path:

@@ -106,8 +106,8 @@ def winners(classes: Integers, scores: Floats | None, subsets: Integers, selecti
         TtsEvalError: If the selection is unknown, or needs scores and there are none.
     """
     require_choice("selection", selection, SELECTIONS)
-    if scores is None and selection != "majority":
-        raise TtsEvalError(f"selection {selection} needs verifier scores; give a verifier, or use selection majority")
+    if scores is None:
+        refuse_without_scores(selection)
     r, answers = len(subsets), int(classes.max(initial=UNPARSABLE)) + 1
     # Candidates without an answer get a column of their own, the last, which never wins.
     columns = np.where(classes == UNPARSABLE, answers, classes)[subsets]  # [r, k]
@@ -208,8 +208,8 @@ def chain_votes(
     """
     require_choice("selection", selection, CHAIN_SELECTIONS)
     require_choice("weight", weight, CHAIN_WEIGHTS)
-    if scores is None and selection in ("best_of_n_weighted", "hierarchical"):
-        raise TtsEvalError(f"selection {selection} needs verifier scores; give a verifier, or use selection majority")
+    if scores is None:
+        refuse_without_scores(selection)
     shape = int(chains.max()) + 1, int(classes.max(initial=UNPARSABLE)) + 1
     voting = classes != UNPARSABLE
     if selection == "last_attempt":
@@ -299,6 +299,12 @@ def coverage(correct: Booleans, k: int) -> float:
     n, wrong = len(correct), int(np.sum(~correct))
     # The quotient of binomials, factor by factor so that none overflows; past `wrong` a factor is 0.
     return 1.0 - float(np.prod(1.0 - k / np.arange(wrong + 1, n + 1))) if wrong >= k else 1.0
+
+
+def refuse_without_scores(selection: str) -> None:
+    """Raises a TtsEvalError if a selection can't do without scores."""
+    if selection not in ("majority", "last_attempt"):
+        raise TtsEvalError(f"selection {selection} needs verifier scores; give a verifier, or use selection majority")
 
 
 def require_choice(what: str, name: str, choices: Sequence[str]) -> None:

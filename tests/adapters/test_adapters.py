@@ -16,10 +16,14 @@ from lm_eval.models.dummy import DummyLM
 
 from tts_eval.journal import read_journal
 from tts_eval.model_adapters.answer import Answer
+from tts_eval.model_adapters.base import SearchLM
 from tts_eval.model_adapters.best_of_n import BestOfN
 from tts_eval.model_adapters.engines import build_base
 from tts_eval.model_adapters.records import question_of
 from tts_eval.model_adapters.replay import Replay
+from tts_eval.model_adapters.revise import Revise
+from tts_eval.model_adapters.step_search import Beam
+from tts_eval.plugin import register_adapters
 from tts_eval.types import TtsEvalError
 
 
@@ -61,7 +65,7 @@ class SealedDoc(Mapping[str, Any]):
         raise AssertionError(f"the search looked at the document's {key!r}")
 
     def __iter__(self) -> Iterator[str]:
-        raise AssertionError("the search went through the document")
+        return iter(("unique_id", "problem", "answer"))
 
     def __len__(self) -> int:
         raise AssertionError("the search measured the document")
@@ -89,6 +93,19 @@ def test_a_verifier_gets_the_question_and_nothing_else_of_the_document() -> None
     assert answer.meta["usage"]["verifier_tokens"] > 0
 
 
+@pytest.mark.parametrize(
+    ("doc", "question"),
+    [
+        ({"question": "How many?", "choices": [], "context": None}, "How many?"),
+        ({"body": "Two apples and three.", "question": "How many?"}, None),
+        ({"question": "Which is prime?", "options": ["21", "23"]}, None),
+        ({"problem": "Who won?", "Passage": "Ann won."}, None),
+    ],
+)
+def test_half_a_question_is_none(doc: dict[str, Any], question: str | None) -> None:
+    assert question_of(replace(request("a"), doc=doc), with_question=True).problem.question == question
+
+
 def test_selection_and_aggregation_follow_the_verifier() -> None:
     def chosen(**arguments: Any) -> tuple[str, str]:
         adapter = best_of_n(**arguments)
@@ -112,6 +129,22 @@ def test_an_answer_survives_pickling_and_is_json() -> None:
     (answer,) = best_of_n().generate_until([request("a", "u1")])
     again = pickle.loads(pickle.dumps(answer))
     assert again == answer and again.meta == answer.meta
+
+
+@pytest.mark.parametrize("name", ["max_gen_toks", "_max_gen_toks"])
+def test_a_task_that_sets_no_limit_has_the_bases(name: str, tmp_path: Path) -> None:
+    asked = replace(request("a", "u1"), arguments=("a", {"until": ["Q:"]}))
+    adapter = best_of_n(journal=str(tmp_path / "j.jsonl"))
+    setattr(adapter._base, name, 700)
+    adapter.generate_until([asked, request("b", "u2")])
+    header, _ = read_journal(tmp_path / "j.jsonl")
+    assert header is not None and {most for _, most in header.run["limits"]} == {700, 32}
+    assert question_of(asked).problem.max_tokens == 256
+
+
+def test_stop_strings_are_texts_whatever_lm_evals_casts_made_of_them() -> None:
+    asked = replace(request("a"), arguments=("a", {"until": [1, 0, "", None, "Q:"]}))
+    assert question_of(asked).problem.stop == ("1", "0", "Q:")
 
 
 def test_padding_copies_are_computed_once(tmp_path: Path) -> None:
@@ -168,6 +201,13 @@ def test_a_journal_with_other_prompts_is_refused(tmp_path: Path) -> None:
         best_of_n(journal=str(path)).generate_until([request("a, but with a chat template", "u1")])
 
 
+def test_two_tasks_and_one_journal_file_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    with pytest.raises(TtsEvalError, match=r"j.jsonl: a journal file holds one task, and this run has 2: name a"):
+        best_of_n(journal=str(path)).generate_until([request("a", "u1"), request("b", "u2", task="other")])
+    assert not path.exists()
+
+
 def test_lm_evals_cache_keeps_what_is_done_and_refuses_another_run(tmp_path: Path) -> None:
     cache = str(tmp_path / "cache.db")
     answers = CachingLM(best_of_n(), cache).generate_until([request("a", "u1"), request("b", "u2")])
@@ -178,9 +218,39 @@ def test_lm_evals_cache_keeps_what_is_done_and_refuses_another_run(tmp_path: Pat
         CachingLM(best_of_n(budget=8), cache)
 
 
-def test_selection_that_needs_scores_says_so() -> None:
-    with pytest.raises(TtsEvalError, match="best_of_n_weighted needs verifier scores"):
-        best_of_n(selection="best_of_n_weighted").generate_until([request("a", "u1")])
+@pytest.mark.parametrize(
+    ("kind", "selection"), [(BestOfN, "best_of_n"), (BestOfN, "best_of_n_weighted"), (Revise, "hierarchical")]
+)
+def test_a_selection_that_needs_scores_says_so_before_a_model_is_loaded(kind: type[SearchLM], selection: str) -> None:
+    given = {"pretrained": "./no/such/model", "budget": 4, "selection": selection}
+    with pytest.raises(TtsEvalError, match=f"selection {selection} needs verifier scores; give a verifier"):
+        kind(given | ({"chains": 1} if kind is Revise else {}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "words"),
+    [
+        (Beam, {"lookahead": 3}, r"lookahead= is an argument of tts-lookahead, and this is tts-beam: drop it from"),
+        (BestOfN, {"width": 4}, r"width= is an argument of tts-beam, tts-lookahead, tts-dvts, and this is tts-best"),
+        (BestOfN, {"tts_stop_at": 0.9}, r"tts_stop_at= is an argument of tts-optimal, and this is tts-best-of-n"),
+        (BestOfN, {"chains": 2}, r"chains= is an argument of tts-revise, and this is tts-best-of-n.*another --model"),
+    ],
+)
+def test_an_argument_of_another_model_is_refused(kind: type[SearchLM], given: dict[str, Any], words: str) -> None:
+    register_adapters()
+    with pytest.raises(TtsEvalError, match=words):
+        kind({"base": "test-numbers", "budget": 4, "verifier": "micromath/prm", **given})
+
+
+def test_an_argument_of_another_model_that_the_base_declares_is_the_bases() -> None:
+    class Wide(Numbers):
+        def __init__(self, width: int, **_: Any) -> None:
+            super().__init__()
+            self.width = width
+
+    register_adapters()
+    model_registry.register("test-wide", target=Wide)
+    assert best_of_n(base="test-wide", width=4)._base.width == 4
 
 
 def test_replay_selects_anew_without_a_model(tmp_path: Path) -> None:

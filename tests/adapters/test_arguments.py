@@ -73,6 +73,13 @@ def test_a_near_miss_that_the_base_declares_is_the_bases() -> None:
     assert split("budget=4,seeds=5", base={"seeds"})[1] == {"seeds": 5}
 
 
+@pytest.mark.parametrize("name", ["top_p", "top_k", "min_p", "repetition_penalty"])
+def test_what_would_shape_samples_is_refused_unless_the_base_declares_it(name: str) -> None:
+    with pytest.raises(TtsEvalError, match=f"{name}= can't be set, since only the temperature shapes what is drawn"):
+        split(f"budget=4,{name}=0.9")
+    assert split(f"budget=4,{name}=0.9", base={name})[1] == {name: 0.9}
+
+
 def test_parameters_are_those_of_the_whole_family() -> None:
     pytest.importorskip("tenacity", reason="lm-eval[api] is not installed")
     from lm_eval.models.openai_completions import LocalCompletionsAPI

@@ -113,6 +113,17 @@ def test_a_lookahead_that_is_no_number_is_an_error_of_the_policy(tmp_path: Path)
         records(Optimal, tmp_path / "a.jsonl", policy=made, probes=4)
 
 
+def test_a_stop_string_within_the_delimiter_is_refused_where_a_bin_has_steps(tmp_path: Path) -> None:
+    def asked(*strategies: Mapping[str, Any]) -> list[Any]:
+        made = written(tmp_path, policy(NEVER, *strategies))
+        given = {**MICRO, "base": "test-agreeing", "step_delimiter": "\n\n", "budget": 8, "policy": made}
+        return ask(Optimal(given), ["easy"])
+
+    with pytest.raises(TtsEvalError, match=r"task t ends a solution at '\\n\\n', .*choose another step_delimiter="):
+        asked({"name": "best-of-n"}, BEAM)
+    assert len(asked({"name": "best-of-n"}, {"name": "best-of-n"})) == 1
+
+
 def test_probes_may_be_the_whole_budget(tmp_path: Path) -> None:
     found = records(Optimal, tmp_path / "a.jsonl", policy=written(tmp_path, policy(NEVER)), probes=8)
     assert_same_candidates(found, records(BestOfN, tmp_path / "b.jsonl"))

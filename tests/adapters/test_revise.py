@@ -67,6 +67,7 @@ class Reader:
 
     kind = "outcome"
     aggregation = "last"
+    step_delimiter = None
 
     def __init__(self, history: bool):
         self.history = history

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -108,8 +109,21 @@ def test_a_base_that_cannot_go_on_from_a_prefix_is_refused_with_the_mend(
     kind: type[StepSearch], own: Mapping[str, Any], base: dict[str, Any]
 ) -> None:
     searching = kind({"verifier": "micromath/prm", "budget": 4, **own, **base})
-    request = Instance("generate_until", {"unique_id": "u"}, ("1+1\n", {"until": ["\n\n"]}), 0, ("t", 0, 1))
+    request = Instance("generate_until", {"unique_id": "u"}, ("1+1\n", {"until": ["Q:"]}), 0, ("t", 0, 1))
     with pytest.raises(TtsEvalError, match=r"can't go on from a partial.*tts-best-of-n.*base=hf"):
+        searching.generate_until([request], disable_tqdm=True)
+
+
+@any_strategy
+@pytest.mark.parametrize(("stop", "delimiter"), [("\n\n", "\n\n"), ("\n", "\n\n"), ("##", "\n##\n")])
+def test_a_stop_string_within_the_delimiter_is_refused(
+    kind: type[StepSearch], own: Mapping[str, Any], stop: str, delimiter: str
+) -> None:
+    """Each solution would end before its first step does, and the search be best-of-N."""
+    searching = adapter(kind, **NO_MODEL, **own, step_delimiter=delimiter)
+    request = Instance("generate_until", {"unique_id": "u"}, ("1+1\n", {"until": ["Q:", stop]}), 0, ("t", 0, 1))
+    words = f"task t ends a solution at {stop!r}, which is part of step_delimiter={delimiter!r}, so no step would ever"
+    with pytest.raises(TtsEvalError, match=f"{re.escape(words)}.*choose another step_delimiter=.*until="):
         searching.generate_until([request], disable_tqdm=True)
 
 

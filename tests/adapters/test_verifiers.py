@@ -10,6 +10,7 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import model_registry
 from lm_eval.models.dummy import DummyLM
+from lm_eval.utils import warning_once
 
 import tts_eval.verifiers
 from tts_eval.journal import read_journal
@@ -39,6 +40,8 @@ class Scripted(DummyLM):
 class Reader:
     """Scores a step by the number that it begins with, a solution by that of its last step."""
 
+    step_delimiter = "\n\n"
+
     def __init__(self, kind: Literal["process", "outcome"], aggregation: str):
         self.kind: Literal["process", "outcome"] = kind
         self.aggregation = aggregation
@@ -61,7 +64,7 @@ class SealedDoc(Mapping[str, Any]):
         return {"unique_id": "u", "problem": "the question"}[key]
 
     def __iter__(self) -> Iterator[str]:
-        raise AssertionError("the search went through the document")
+        return iter(("unique_id", "problem", "answer"))
 
     def __len__(self) -> int:
         raise AssertionError("the search measured the document")
@@ -108,6 +111,15 @@ def test_a_verifier_brings_its_aggregation(
     assert f"\\boxed{{{boxed}}}" in answer
 
 
+@pytest.mark.parametrize(("delimiter", "warned"), [("\n\n", False), ("\n", True)])
+def test_steps_that_the_verifier_was_not_trained_on_are_warned_of(
+    delimiter: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    warning_once.cache_clear()
+    run(monkeypatch, tmp_path / "j.jsonl", step_delimiter=delimiter)
+    assert (r"trained on steps that end with '\n\n', and here they end with '\n'" in caplog.text) == warned
+
+
 def test_a_verifier_is_told_the_question_and_never_the_gold_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,15 +129,16 @@ def test_a_verifier_is_told_the_question_and_never_the_gold_answer(
 
 def test_step_scores_reach_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "j.jsonl"
-    run(monkeypatch, path, verifier_format="trl", noise=0.5)
+    named = {"name": "v", "verifier_format": "trl", "verifier_dtype": "float32"}
+    run(monkeypatch, path, verifier_format="trl", verifier_dtype="float32", noise=0.5)
     header, (record,) = read_journal(path)
     assert header is not None
-    assert header.run["verifier"] == {"name": "v", "verifier_format": "trl", "noise": 0.5}
+    assert header.run["verifier"] == {**named, "noise": 0.5}
     assert [candidate.step_scores for candidate in record.candidates] == [(0.1, 0.9), (0.8, 0.7), (0.2,), (0.3,)]
     assert {candidate.outcome_score for candidate in record.candidates} == {None}
     assert record.usage.verifier_tokens == 12
     with pytest.raises(TtsEvalError, match=r"verifier\.noise is 0\.5 there"):
-        run(monkeypatch, path, verifier_format="trl")
+        run(monkeypatch, path, verifier_format="trl", verifier_dtype="float32")
 
 
 def test_an_outcome_score_reaches_the_journal_and_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

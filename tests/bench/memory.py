@@ -43,7 +43,7 @@ def smollm2(folder: Path) -> tuple[dict[str, Any], list[Instance]]:
     policy = Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
     arguments = {"pretrained": str(policy), "dtype": "float32", "verifier": six_layers(folder)[1], "budget": 64}
     shape = {"max_step_tokens": 10, "step_delimiter": NEVER}
-    return arguments | shape, [_request(f"{QUESTIONS[0]}\n", max_gen_toks=60, until=[NEVER])]
+    return arguments | shape, [_request(f"{QUESTIONS[0]}\n", max_gen_toks=60, until=[])]
 
 
 def _request(prompt: str, **generation: Any) -> Instance:

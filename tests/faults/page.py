@@ -96,7 +96,7 @@ FAULTS = {
     "nan-verifier": Fault(
         "The verifier's scores are NaN",
         "The run stops before the scores are used; finished problems are kept.",
-        "Load it in float32, or mend the weights.",
+        "Load it with `verifier_dtype=float32`, or mend the weights.",
     ),
     "memory": Fault(
         "Memory runs out in a batch",

@@ -42,8 +42,7 @@ def connect(url: str, format: str | None, folder: Path, **changes: Any) -> Verif
 
 def expected(family: str, *steps: str) -> tuple[float, ...]:
     rendered = FORMATS[family].render(tokenizer(), PROBLEM, steps)
-    seconds = [probability(rendered.ids[at], at) for at in rendered.positions]
-    return tuple(2 * one - 1 if family == "pure" else one for one in seconds)
+    return tuple(probability(rendered.ids[at], at) for at in rendered.positions)
 
 
 @pytest.mark.parametrize("family", ["qwen-prm", "reasonflux", "pure", "trl"])
@@ -105,6 +104,7 @@ def test_ours_without_likelihood_is_read_from_the_tokenizers_folder(stub: Stub, 
         ({"verifier_format": "nonsense"}, r"unknown verifier_format=nonsense; choose from"),
         ({"verifier_tokenizer": None}, r"name the tokenizer of its model by verifier_tokenizer="),
         ({"verifier_reference": "x"}, r"verifier_reference= is for a verifier that is loaded here"),
+        ({"verifier_dtype": "float32"}, r"verifier_dtype= is for a verifier that is loaded here"),
         ({"verifier": "http://h/score"}, r"verifier=http://h/score: format trl is read at /pooling, not there"),
         ({"verifier": "http://"}, r"verifier=http:// is no address of a server"),
         ({"verifier": "micromath/prm"}, r"verifier_tokenizer= is for a verifier behind a server"),

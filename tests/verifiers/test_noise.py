@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from toys import OTHER, PROBLEM, llama, prefix, saved
+from toys import CONTEXT, OTHER, PROBLEM, llama, prefix, saved
 from transformers import LlamaForTokenClassification
 
 from tts_eval.types import Prefix, Problem, TtsEvalError, Usage
@@ -29,7 +29,7 @@ class Lengths:
 
 def noisy(share: float, seed: int = 0, kind: Literal["process", "outcome"] = "process") -> NoisyVerifier:
     label = FORMATS["math-shepherd" if kind == "process" else "sequence-classifier"].label
-    return NoisyVerifier(Lengths(kind), share=share, seed=seed, label=label, span=(0.0, 1.0))
+    return NoisyVerifier(Lengths(kind), share=share, seed=seed, label=label)
 
 
 WHOLE = (PROBLEM, prefix(*(f"{'x' * (number % 40)}\n" for number in range(2000))))
@@ -67,10 +67,11 @@ def test_an_outcome_verifier_is_turned_around_as_a_whole() -> None:
     assert 0.4 < sum(score > 0.5 for score in halves) / 400 < 0.6
 
 
-def test_the_worst_of_a_span_is_its_other_end(tmp_path: Path) -> None:
+def test_a_loaded_verifier_takes_noise_and_a_share_is_no_more_than_all(tmp_path: Path) -> None:
     saved(tmp_path, LlamaForTokenClassification, llama(num_labels=2))
     plain = load_verifier(str(tmp_path), "pure").score([(PROBLEM, prefix("a\n\n", "b\n\n"))])[0][0]
-    turned = load_verifier(str(tmp_path), "pure", noise=1.0).score([(PROBLEM, prefix("a\n\n", "b\n\n"))])[0][0]
-    assert turned == pytest.approx([-score for score in plain])
+    verifier = load_verifier(str(tmp_path), "pure", noise=1.0)
+    assert verifier.score([(PROBLEM, prefix("a\n\n", "b\n\n"))])[0][0] == pytest.approx([1 - score for score in plain])
+    assert verifier.context == CONTEXT
     with pytest.raises(TtsEvalError, match=r"noise=1\.5 must be a share"):
         load_verifier(str(tmp_path), "pure", noise=1.5)

@@ -33,7 +33,9 @@ from transformers import (
 
 from tts_eval.types import Problem
 from tts_eval.verifiers import load_verifier
+from tts_eval.verifiers.family import finite_scores
 from tts_eval.verifiers.formats import FORMATS
+from tts_eval.verifiers.rendering import Rendered
 
 
 BARE = [step.strip() for step in STEPS]
@@ -104,6 +106,9 @@ def test_skywork(tmp_path: Path) -> None:
         values = head(base(input_ids=torch.tensor([ids])).last_hidden_state[0])[:, 0].sigmoid()
     expected = [float(values[end]) for end in (ends[1], ends[3], ends[4])]
     assert scores(tmp_path, "skywork") == pytest.approx(expected, abs=1e-5)
+    # A policy goes on from its prompt with a space, which isn't in the answer of a chat.
+    ((spaced, _),) = load_verifier(str(tmp_path), "skywork").score([(PROBLEM, prefix(f" {STEPS[0]}", *STEPS[1:]))])
+    assert spaced == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("family", ["qwen-prm", "reasonflux"])
@@ -162,9 +167,18 @@ def test_two_label_token_classifiers(tmp_path: Path, family: str, separator: str
     expected = []
     for step in BARE:
         ids += tok.encode(step, add_special_tokens=False) + tok.encode(separator, add_special_tokens=False)
-        first, second = logits(model, ids)[-1].softmax(-1).tolist()
-        expected.append(second - first if family == "pure" else second)
+        expected.append(float(logits(model, ids)[-1].softmax(-1)[1]))
     assert scores(tmp_path, family) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("family", "one"), [("sequence-classifier", [17.0]), ("pure", [-9.0, 9.0])])
+def test_solutions_that_are_as_good_as_certain_do_not_tie(family: str, one: list[float]) -> None:
+    """In float32 the probabilities of both are 1.0."""
+    outputs = torch.tensor([one, one]) * torch.tensor([[1.0], [1.3]])
+    good, better = (
+        finite_scores(FORMATS[family], PROBLEM, outputs, Rendered((1, 2), (position,))) for position in (0, 1)
+    )
+    assert good < better < (1.0,)
 
 
 @pytest.mark.parametrize("kind", ["prm", "orm"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import PROBLEM, tokenizer
 
-from tts_eval.types import TtsEvalError
-from tts_eval.verifiers.formats import FORMATS, own_format
+from tts_eval.types import Problem, TtsEvalError
+from tts_eval.verifiers.formats import FORMATS, Format, own_format
+from tts_eval.verifiers.generative import VERDICT
 from tts_eval.verifiers.rendering import bare, render_steps
 
 
@@ -53,6 +56,24 @@ def test_own_rendering_by_hand() -> None:
     assert render_steps(TOKENIZER, "ab", [], "\n").positions == ()
 
 
+def test_a_start_token_that_the_prompt_has_is_not_repeated() -> None:
+    assert render_steps(TOKENIZER, "<s>ab", ["c\n"], "\n") == render_steps(TOKENIZER, "ab", ["c\n"], "\n")
+
+
+def chat(*turns: tuple[str, object]) -> Problem:
+    """A problem as lm-eval renders it for a chat endpoint: a tuple of the messages' JSON."""
+    return Problem("p", (json.dumps([{"role": role, "content": text} for role, text in turns]),), (), 100)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", [*FORMATS.values(), VERDICT], ids=lambda family: family.name)
+def test_the_question_of_a_chat_is_the_users_last_message(family: Format) -> None:
+    asked = chat(("user", "1 + 1?"), ("assistant", "2"), ("user", str(PROBLEM.question)), ("assistant", "Let me"))
+    assert family.render(TOKENIZER, asked, ("a\n\n", "b")) == family.render(TOKENIZER, PROBLEM, ("a\n\n", "b"))
+    for nothing in (chat(("system", "Think.")), chat(("user", [{"type": "image"}]))):
+        with pytest.raises(TtsEvalError, match=r"problem p: the verifier reads the question as text, .* use a base"):
+            family.render(TOKENIZER, nothing, ("a\n\n", "b"))
+
+
 def test_messages_are_no_text() -> None:
     with pytest.raises(TtsEvalError, match=r"reads the prompt as text, .* use a base that takes text"):
         render_steps(TOKENIZER, ('[{"role": "user"}]',), ["c\n"], "\n")  # type: ignore[arg-type]
@@ -60,5 +81,6 @@ def test_messages_are_no_text() -> None:
 
 def test_steps_closed_by_math_shepherds_tag_lose_it() -> None:
     assert [bare(step) for step in ("Step 1: x ки\n", " y\n\n", "ки")] == ["Step 1: x", "y", ""]
+    assert bare("Остались ошибки\n") == "Остались ошибки"
     math_shepherd = FORMATS["math-shepherd"].render
     assert math_shepherd(TOKENIZER, PROBLEM, ("Step 1: x ки\n", "y")) == math_shepherd(TOKENIZER, PROBLEM, ("x", "y\n"))

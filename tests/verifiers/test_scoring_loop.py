@@ -140,6 +140,14 @@ def test_implicit_rewards_are_the_same_piece_by_piece(tmp_path: Path) -> None:
     assert usage.verifier_tokens == len(f"\n\nStep 3: {STEPS[2]}") - 2 + 2
 
 
+def test_neither_model_of_implicit_rewards_reads_beyond_its_context(tmp_path: Path) -> None:
+    saved(tmp_path / "policy", LlamaForCausalLM, llama())
+    saved(tmp_path / "reference", LlamaForCausalLM, llama(max_position_embeddings=90))
+    verifier = load_verifier(str(tmp_path / "policy"), "implicit", reference=str(tmp_path / "reference"))
+    with pytest.raises(TtsEvalError, match="the verifier's context is 90 and nothing is cut"):
+        verifier.score([(PROBLEM, prefix(*STEPS))])
+
+
 @pytest.fixture(scope="module")
 def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("llama")
@@ -236,7 +244,7 @@ def test_scores_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         model.score.bias.fill_(float("nan"))
     model.save_pretrained(tmp_path)
-    with pytest.raises(TtsEvalError, match="problem p are no numbers: load it in float32"):
+    with pytest.raises(TtsEvalError, match=r"problem p are no numbers: .* \(try verifier_dtype=float32\)"):
         load_verifier(str(tmp_path)).score([(PROBLEM, prefix(*STEPS))])
 
 

@@ -120,7 +120,7 @@ def grade_all(pairs: Iterable[tuple[Gold, str | None]], grader: Grader) -> list[
     """Whether each answer is equivalent to one that is right."""
     asked = list(pairs)
     verdicts = iter(grader.grade((right, answer) for gold, answer in asked for right in gold.answers))
-    return [any([next(verdicts) for _ in gold.answers]) for gold, _ in asked]
+    return [sum(next(verdicts) for _ in gold.answers) > 0 for gold, _ in asked]
 
 
 def find_journals(paths: Sequence[Path]) -> list[Path]:

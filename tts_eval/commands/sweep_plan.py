@@ -28,8 +28,8 @@ _CELLS_OWN = ("base", "budget", "seed", "tts_seed", "journal")  # the sweep sets
 
 # Models are loaded once, and one server answers all cells.
 _COMMON = (
-    *("verifier", "verifier_format", "verifier_reference", "verifier_tokenizer", "noise", "cache_gb"),
-    *("deadline", "native_n", "prefill", "send_seed"),
+    *("verifier", "verifier_format", "verifier_reference", "verifier_tokenizer", "verifier_dtype", "noise"),
+    *("cache_gb", "deadline", "native_n", "prefill", "send_seed"),
 )
 
 _NOT_DECISIVE = ("cache_gb", "deadline", *NOT_DECISIVE)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -16,11 +17,15 @@ from tts_eval.analysis.processbench import Located, first_error_measures, tuning
 from tts_eval.commands.options import positive
 from tts_eval.commands.tables import write_file
 from tts_eval.commands.verify_data import LabelledSteps, is_journal, read_judged, read_labelled
-from tts_eval.model_adapters.verifiers import build_verifier, verifier_identity
+from tts_eval.model_adapters.verifiers import DTYPES, build_verifier, verifier_identity
 from tts_eval.report.calibration import calibration_figure
 from tts_eval.report.verification import Verification, to_markdown
 from tts_eval.selection import AGGREGATIONS
 from tts_eval.types import TtsEvalError, Usage, Verifier
+
+
+if TYPE_CHECKING:
+    from tts_eval.verifiers.family import LoadedVerifier
 
 
 _CHUNK = 32  # solutions a call: enough for a batch, few enough for a steady progress bar
@@ -35,6 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--verifier_format", metavar="FORMAT", help="its family; default: what tts-eval train wrote into it")
     add("--verifier_reference", metavar="MODEL", help="the reference model of a verifier of format implicit")
     add("--verifier_tokenizer", metavar="MODEL", help="the tokenizer of a verifier behind a server")
+    add("--verifier_dtype", choices=DTYPES, help="the type of its weights; default: the checkpoint's")
+    add("--verifier_pickle", action="store_true", help="read its weights from a pickle, if you trust the file")
     add("--noise", type=float, default=0.0, metavar="SHARE", help="turn a share of the scores around; default: none")
     add(
         "--data",
@@ -42,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="ProcessBench (.json), label files, PRM800K or Math-Shepherd; or journals with scores",
+        help="ProcessBench (.json), label files, chain files, PRM800K or Math-Shepherd; or journals with scores",
     )
     add("--limit", type=positive, metavar="N", help="only N questions of each, drawn by the seed")
     add("--threshold", type=float, help="a step below it is wrong; default: chosen on a fifth of the questions")
@@ -84,9 +91,11 @@ def _from_journals(args: argparse.Namespace) -> Iterator[Judged]:
 
 
 def _from_verifier(args: argparse.Namespace) -> Iterator[Judged]:
-    data = [(path.name, read_labelled(path, args.limit, args.seed)) for path in args.data]
     verifier = build_verifier(vars(args))
     assert verifier is not None
+    data = [(path.name, read_labelled(path, args.limit, args.seed, verifier.history)) for path in args.data]
+    for name, labelled in data:
+        _require_context(verifier, labelled, name)
     if verifier.kind == "process" and args.threshold is None:
         for _, labelled in data:
             _require_split(labelled, args.seed)
@@ -102,6 +111,20 @@ def _from_verifier(args: argparse.Namespace) -> Iterator[Judged]:
             if one.first_error is not None and verifier.kind == "process"
         ]
         yield _measure(name, solutions, located, verifier.kind, args)
+
+
+def _require_context(verifier: LoadedVerifier, labelled: Sequence[LabelledSteps], name: str) -> None:
+    """Refuses solutions that can't be read whole before the others are paid for."""
+    if verifier.context is None:
+        return
+    lengths = [verifier.length(one.problem, one.prefix) for one in labelled]
+    too_long = sum(length > verifier.context for length in lengths)
+    if too_long:
+        raise TtsEvalError(
+            f"{name}: {too_long} of {len(labelled)} solutions don't fit the verifier's context of {verifier.context} "
+            f"tokens (the longest has {max(lengths)}, question included) and nothing is cut: use another verifier, "
+            "take them out of the data, or draw fewer that all fit (--limit, --seed)"
+        )
 
 
 def _require_split(labelled: Sequence[LabelledSteps], seed: int) -> None:

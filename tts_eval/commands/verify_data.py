@@ -42,29 +42,33 @@ def is_journal(path: Path) -> bool:
     Raises:
         TtsEvalError: If the file can't be read.
     """
-    if path.is_dir():
-        return True
+    return path.is_dir() or _holds(path, b"candidates")
+
+
+def _holds(path: Path, field: bytes) -> bool:
+    """Whether rows have a field, by the first two lines: one may be a header."""
     try:
         with path.open("rb") as file:
-            return any(b'"candidates":' in line for line in islice(file, 2))
+            return any(b'"%b":' % field in line for line in islice(file, 2))
     except OSError as error:
         raise TtsEvalError(f"{path}: {error.strerror}; check --data") from error
 
 
-def read_labelled(path: Path, limit: int | None, seed: int) -> list[LabelledSteps]:
+def read_labelled(path: Path, limit: int | None, seed: int, history: bool) -> list[LabelledSteps]:
     """Reads ProcessBench (a JSON array), or whatever `tts-eval train` reads.
 
     Args:
         path: The file; its content says what it is.
         limit: Only that many questions, drawn by the seed: the published files are sorted by label.
         seed: Of the draw.
+        history: Whether the verifier was trained to see the attempts before one: those of a chain file have some.
 
     Raises:
         TtsEvalError: Names the file, the place in it and what is wrong there.
     """
     with path.open("rb") as file:
         processbench = file.read(64).lstrip().startswith(b"[")
-    solutions = list(map(_annotated, read_processbench(path))) if processbench else _examples(path)
+    solutions = list(map(_annotated, read_processbench(path))) if processbench else _examples(path, history)
     if not solutions:
         raise TtsEvalError(f"{path}: holds no labelled solutions; check --data")
     if limit is None:
@@ -90,10 +94,10 @@ def _annotated(solution: AnnotatedSolution) -> LabelledSteps:
     )
 
 
-def _examples(path: Path) -> list[LabelledSteps]:
+def _examples(path: Path, history: bool) -> list[LabelledSteps]:
     from tts_eval.training.data import read_training_data
 
-    data = read_training_data([path])
+    data = read_training_data([path], history=history and _holds(path, b"chains"))
     for note in data.notes:
         print(f"tts-eval verify: {note}", file=sys.stderr)
     return [

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
-from tts_eval.types import Prefix, Problem, TtsEvalError
+from tts_eval.types import Prefix, Problem, TtsEvalError, Verifier
 from tts_eval.verifiers.formats import Format, Label
 from tts_eval.verifiers.rendering import Rendered
+
+
+class LoadedVerifier(Verifier, Protocol):
+    """A verifier that says beforehand how it reads.
+
+    Attributes:
+        context: Most tokens that it reads; None where only whoever reads knows.
+        step_delimiter: What ended the steps that it was trained on; None where that isn't known.
+    """
+
+    @property
+    def context(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def step_delimiter(self) -> str | None: ...  # noqa: D102
+
+    def length(self, problem: Problem, prefix: Prefix) -> int:
+        """Tokens of problem and solution, as they would be read."""
 
 
 class FamilyVerifier:
@@ -17,10 +35,14 @@ class FamilyVerifier:
 
     Args:
         family: The family.
+        tokenizer: The verifier's tokenizer.
+        context: Most tokens that it reads; None leaves it to whoever reads.
     """
 
-    def __init__(self, family: Format):
+    def __init__(self, family: Format, tokenizer: Any, context: int | None):
         self._family = family
+        self._tokenizer = tokenizer
+        self.context = context
 
     @property
     def kind(self) -> Literal["process", "outcome"]:
@@ -43,9 +65,13 @@ class FamilyVerifier:
         return self._family.label
 
     @property
-    def span(self) -> tuple[float, float]:
-        """The lowest and the highest possible score."""
-        return self._family.span
+    def step_delimiter(self) -> str | None:
+        """See `LoadedVerifier`."""
+        return self._family.step_delimiter
+
+    def length(self, problem: Problem, prefix: Prefix) -> int:
+        """See `LoadedVerifier`."""
+        return len(rendered_whole(self._family, self._tokenizer, None, problem, prefix).ids)
 
 
 def rendered_whole(family: Format, tokenizer: Any, context: int | None, problem: Problem, prefix: Prefix) -> Rendered:
@@ -83,7 +109,7 @@ def rendered_whole(family: Format, tokenizer: Any, context: int | None, problem:
 
 
 def finite_scores(family: Format, problem: Problem, outputs: torch.Tensor, rendered: Rendered) -> tuple[float, ...]:
-    """The scores of a solution.
+    """The scores of a solution, in float64: in float32 all that is better than one in 10^7 would be 1, and tie.
 
     Args:
         family: How they are made.
@@ -94,7 +120,10 @@ def finite_scores(family: Format, problem: Problem, outputs: torch.Tensor, rende
     Raises:
         TtsEvalError: If one is no number.
     """
-    scores = tuple(family.scores(outputs, rendered).tolist())
+    scores = tuple(family.scores(outputs.double(), rendered).tolist())
     if not all(map(math.isfinite, scores)):
-        raise TtsEvalError(f"the verifier's scores of problem {problem.uid} are no numbers: load it in float32")
+        raise TtsEvalError(
+            f"the verifier's scores of problem {problem.uid} are no numbers: its weights are broken, or overflow in "
+            "their type (try verifier_dtype=float32)"
+        )
     return scores

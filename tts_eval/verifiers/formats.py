@@ -46,8 +46,8 @@ class Format:
         load: Loads its model.
         render: Renders a solution.
         scores: Reads the scores.
-        span: The lowest and the highest possible score.
         history: Whether its models were trained with earlier attempts in their context (section 4).
+        step_delimiter: What ended the steps that its model was trained on; None where the family doesn't say.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Format:
     load: Callable[[heads.Checkpoint], Reader]
     render: Render
     scores: Scoring
-    span: tuple[float, float] = (0.0, 1.0)
     history: bool = False
+    step_delimiter: str | None = None
 
     @property
     def kind(self) -> Literal["process", "outcome"]:
@@ -71,14 +71,12 @@ def first_of_two(outputs: torch.Tensor, rendered: Rendered) -> torch.Tensor:
 
 
 def second_of_two(outputs: torch.Tensor, rendered: Rendered) -> torch.Tensor:
-    """Probability of the second of two outputs."""
+    """Probability of the second of two outputs.
+
+    PURE's own reward is that less the probability of the first, `2 p - 1`: the same order, but votes want positive
+    weights.
+    """
     return outputs[list(rendered.positions)].softmax(-1)[:, 1]
-
-
-def second_less_first(outputs: torch.Tensor, rendered: Rendered) -> torch.Tensor:
-    """Probability of the second of two outputs less that of the first, in [-1, 1]."""
-    first, second = outputs[list(rendered.positions)].softmax(-1).unbind(-1)
-    return second - first
 
 
 def sigmoid(outputs: torch.Tensor, rendered: Rendered) -> torch.Tensor:
@@ -117,7 +115,7 @@ FORMATS = {
         Format("qwen-prm", "correctness", "prod", heads.qwen_prm, _instructed, second_of_two),
         Format("reasonflux", "value", "last", heads.qwen_prm, _marked, second_of_two),
         Format("implicit", "log_ratio", "min", heads.log_ratio, _numbered, scaled_log_ratio),
-        Format("pure", "correctness", "min", heads.two_labels, _blank_lines, second_less_first, span=(-1.0, 1.0)),
+        Format("pure", "correctness", "min", heads.two_labels, _blank_lines, second_of_two),
         Format("trl", "value", "last", heads.two_labels, _newlines, second_of_two),
         Format("sequence-classifier", "outcome", "last", heads.sequence_classifier, _answer, sigmoid_or_second),
     )
@@ -149,6 +147,7 @@ def own_format(
         return torch.from_numpy(logits).sigmoid()
 
     label: Label = "value" if kind == "prm" else "outcome"
-    if likelihood is None:
-        return Format(OWN, label, "last", heads.one_label, render, sigmoid, history=history)
-    return Format(OWN, label, "last", heads.one_label_and_likelihood, render, with_likelihood, history=history)
+    load, scores = (
+        (heads.one_label, sigmoid) if likelihood is None else (heads.one_label_and_likelihood, with_likelihood)
+    )
+    return Format(OWN, label, "last", load, render, scores, history, delimiter)

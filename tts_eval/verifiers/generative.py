@@ -67,7 +67,7 @@ class LogitGenerativeVerifier:
     aggregation = "last"
     history = False
     label: Label = "value"
-    span = (0.0, 1.0)
+    step_delimiter = None
 
     def __init__(self, verdicts: HFVerifier):
         self._verdicts = verdicts
@@ -87,6 +87,15 @@ class LogitGenerativeVerifier:
         """See `Verifier.forget`."""
         self._verdicts.forget()
 
+    @property
+    def context(self) -> int | None:
+        """See `LoadedVerifier`."""
+        return self._verdicts.context
+
+    def length(self, problem: Problem, prefix: Prefix) -> int:
+        """See `LoadedVerifier`: that of the last verdict, the longest."""
+        return self._verdicts.length(problem, prefix)
+
 
 class SampledGenerativeVerifier:
     """Asks an engine several times; a verdict counts half where an answer holds none.
@@ -103,7 +112,6 @@ class SampledGenerativeVerifier:
     aggregation = "last"
     history = False
     label: Label = "value"
-    span = (0.0, 1.0)
 
     def __init__(
         self, engine: Engine, *, chat: Callable[[str], str] = plain_prompt, n: int = 8, max_tokens: int = 1024

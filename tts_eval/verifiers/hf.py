@@ -47,9 +47,8 @@ class HFVerifier(FamilyVerifier):
     """
 
     def __init__(self, reader: Reader, tokenizer: Any, family: Format, *, batch_tokens: int, cache_bytes: int | None):
-        super().__init__(family)
+        super().__init__(family, tokenizer, reader.context)
         self._reader = reader
-        self._tokenizer = tokenizer
         self._batch_tokens = batch_tokens
         self._tree = PrefixTree(_room(reader.device) if cache_bytes is None else cache_bytes)
         self._keeps = reads_in_pieces(reader)
@@ -92,7 +91,7 @@ class HFVerifier(FamilyVerifier):
         self._tree.clear()
 
     def _render(self, problem: Problem, prefix: Prefix) -> Rendered:
-        return rendered_whole(self._family, self._tokenizer, self._reader.context, problem, prefix)
+        return rendered_whole(self._family, self._tokenizer, self.context, problem, prefix)
 
     def _scores(self, problem: Problem, outputs: torch.Tensor, rendered: Rendered) -> tuple[float, ...]:
         return finite_scores(self._family, problem, outputs, rendered)

@@ -12,7 +12,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedConfig
 
 from tts_eval.schema import from_json
-from tts_eval.types import Problem, TtsEvalError, Verifier
+from tts_eval.types import Problem, TtsEvalError
+from tts_eval.verifiers.family import LoadedVerifier
 from tts_eval.verifiers.formats import FORMATS, OWN, Format, own_format
 from tts_eval.verifiers.generative import VERDICT, LogitGenerativeVerifier
 from tts_eval.verifiers.heads import Checkpoint, source
@@ -46,7 +47,7 @@ def load_verifier(
     batch_tokens: int = 16384,
     cache_bytes: int | None = None,
     safetensors: bool = True,
-) -> Verifier:
+) -> LoadedVerifier:
     """Loads a verifier (section 2).
 
     Args:
@@ -87,7 +88,7 @@ def load_verifier(
 
 def connect_verifier(
     url: str, format: str | None, *, tokenizer: str, noise: float = 0.0, seed: int = 0, deadline: float = 1800.0
-) -> Verifier:
+) -> LoadedVerifier:
     """Makes a verifier whose model a server reads.
 
     Args:
@@ -122,7 +123,7 @@ def vllm_verifier(
     noise: float = 0.0,
     seed: int = 0,
     safetensors: bool = True,
-) -> Verifier:
+) -> LoadedVerifier:
     """Makes a verifier whose model vLLM reads in this process.
 
     Args:
@@ -163,10 +164,10 @@ def _tokenizer_for(family: Format, path: str, argument: str) -> Any:
     return tokenizer
 
 
-def _noisy(verifier: HFVerifier | LogitGenerativeVerifier | ServedVerifier, noise: float, seed: int) -> Verifier:
+def _noisy(verifier: HFVerifier | LogitGenerativeVerifier | ServedVerifier, noise: float, seed: int) -> LoadedVerifier:
     if noise == 0:
         return verifier
-    return NoisyVerifier(verifier, share=noise, seed=seed, label=verifier.label, span=verifier.span)
+    return NoisyVerifier(verifier, share=noise, seed=seed, label=verifier.label)
 
 
 def _public(name: str) -> Format:

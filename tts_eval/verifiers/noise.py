@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
-from tts_eval.types import Prefix, Problem, TtsEvalError, Usage, Verifier
+from tts_eval.types import Prefix, Problem, TtsEvalError, Usage
+from tts_eval.verifiers.family import LoadedVerifier
 from tts_eval.verifiers.formats import Label
 
 
@@ -21,20 +22,18 @@ class NoisyVerifier:
         share: Chance that a score is turned around, in [0, 1].
         seed: The run's seed.
         label: What the verifier's scores estimate.
-        span: Its lowest and its highest possible score.
 
     Raises:
         TtsEvalError: If the share is out of range.
     """
 
-    def __init__(self, verifier: Verifier, *, share: float, seed: int, label: Label, span: tuple[float, float]):
+    def __init__(self, verifier: LoadedVerifier, *, share: float, seed: int, label: Label):
         if not 0 <= share <= 1:
             raise TtsEvalError(f"noise={share} must be a share of scores, from 0 to 1")
         self._verifier = verifier
         self._share = share
         self._seed = seed
         self._label = label
-        self._span = span
 
     @property
     def kind(self) -> Literal["process", "outcome"]:
@@ -65,11 +64,24 @@ class NoisyVerifier:
         """See `Verifier.forget`."""
         self._verifier.forget()
 
+    @property
+    def context(self) -> int | None:
+        """See `LoadedVerifier`."""
+        return self._verifier.context
+
+    @property
+    def step_delimiter(self) -> str | None:
+        """See `LoadedVerifier`."""
+        return self._verifier.step_delimiter
+
+    def length(self, problem: Problem, prefix: Prefix) -> int:
+        """See `LoadedVerifier`."""
+        return self._verifier.length(problem, prefix)
+
     def _turned(self, problem: Problem, prefix: Prefix, scores: Sequence[float]) -> tuple[float, ...]:
         read = [len(prefix.steps)] if self.kind == "outcome" else range(1, len(scores) + 1)
-        both_ends = sum(self._span)
         return tuple(
-            both_ends - score if self._uniform(problem.uid, prefix.steps[:count]) < self._share else score
+            1 - score if self._uniform(problem.uid, prefix.steps[:count]) < self._share else score
             for score, count in zip(scores, read, strict=True)
         )
 

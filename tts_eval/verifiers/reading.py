@@ -126,7 +126,7 @@ class RatioReader:
         self.device = policy.device
         self.dtype = policy.dtype
         self.vocabulary = min(policy.vocabulary, reference.vocabulary)
-        self.context = policy.context
+        self.context = min((one.context for one in self._readers if one.context is not None), default=None)
 
     def read(
         self, ids: torch.Tensor, mask: torch.Tensor, past: torch.Tensor | None, keep: bool

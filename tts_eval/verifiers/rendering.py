@@ -6,6 +6,8 @@ closing delimiter; a family that writes delimiters of its own takes it off first
 
 from __future__ import annotations
 
+import json
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from typing import Any
 from jinja2 import TemplateError
 
 from tts_eval.types import Problem, TtsEvalError
+
+
+_TAG = re.compile(r"(^|\s)ки$")  # many a Russian word ends so too
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,8 @@ def render_steps(tokenizer: Any, prompt: str, steps: Sequence[str], delimiter: s
 
     Args:
         tokenizer: The verifier's tokenizer.
-        prompt: What the policy read; special tokens are added to it as the tokenizer does by itself.
+        prompt: What the policy read; special tokens are added to it as the tokenizer does by itself, unless it begins
+            with the start token: a chat template has written them already.
         steps: The solution's steps, each tokenised by itself. One that lacks the delimiter gets it.
         delimiter: What ends a step; not empty.
 
@@ -52,7 +58,8 @@ def render_steps(tokenizer: Any, prompt: str, steps: Sequence[str], delimiter: s
             "a verifier of ours reads the prompt as text, but this base is sent chats as messages: use a base that "
             "takes text (hf, vllm, local-completions), or a verifier that shows the bare question (verifier_format=)"
         )
-    ids = list(_tokenised(tokenizer, prompt, True))
+    start_token = tokenizer.bos_token
+    ids = list(_tokenised(tokenizer, prompt, not (start_token and prompt.startswith(start_token))))
     start = len(ids)
     positions = []
     for step in steps:
@@ -72,6 +79,8 @@ def _tokenised(tokenizer: Any, text: str, special: bool) -> tuple[int, ...]:
 def render_lines(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rendered:
     """Skywork: the question behind the start token, then line by line, each line closed by the newline token.
 
+    The space with which a policy goes on from its prompt is none of the first line's.
+
     Raises:
         TtsEvalError: If the tokenizer has no start token, or none for a newline.
     """
@@ -80,7 +89,8 @@ def render_lines(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Rend
         raise TtsEvalError("the tokenizer has no token that starts a text")
     ids = list(tokenizer.encode(tokenizer.bos_token + question_of(problem) + "\n"))
     positions = []
-    for step in steps:
+    first, *others = steps
+    for step in (first.lstrip(" "), *others):
         for line in step.removesuffix("\n").split("\n"):
             ids += [*(tokenizer.encode(line) if line else []), newline]
         positions.append(len(ids) - 1)
@@ -188,13 +198,32 @@ def render_answer(tokenizer: Any, problem: Problem, steps: Sequence[str]) -> Ren
 
 
 def question_of(problem: Problem) -> str:
-    """The bare question, or what the policy read where the task has none apart."""
-    return problem.prompt if problem.question is None else problem.question
+    """The bare question, or what the policy read where the task has none apart: of a chat the user's last message.
+
+    Raises:
+        TtsEvalError: If that is no text.
+    """
+    if problem.question is not None:
+        return problem.question
+    prompt: Any = problem.prompt
+    if isinstance(prompt, str):
+        return prompt
+    try:
+        turns = json.loads(*prompt)  # lm-eval's tuple of a chat's JSON
+        question = [turn["content"] for turn in turns if turn["role"] == "user"][-1]
+    except (TypeError, ValueError, LookupError):
+        question = None
+    if not isinstance(question, str):
+        raise TtsEvalError(
+            f"problem {problem.uid}: the verifier reads the question as text, but this base is sent chats as messages, "
+            "and there is none of a user's that is text: use a base that takes text (hf, vllm, local-completions)"
+        )
+    return question
 
 
 def bare(step: str) -> str:
     """A step without its delimiter, be it white space or Math-Shepherd's tag, with which some policies close steps."""
-    return step.strip().removesuffix("ки").strip()
+    return _TAG.sub("", step.strip()).strip()
 
 
 def numbered(number: int, step: str) -> str:

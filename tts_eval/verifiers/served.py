@@ -9,7 +9,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -67,18 +67,7 @@ class Outputs:
 
 
 class ServedVerifier(FamilyVerifier):
-    """Scores with an inference engine.
-
-    Args:
-        family: The family: how to render, and how to make scores of outputs.
-        tokenizer: The verifier's tokenizer.
-        context: Most tokens that the engine reads; None leaves it to the engine to refuse what is longer.
-    """
-
-    def __init__(self, family: Format, tokenizer: Any, context: int | None):
-        super().__init__(family)
-        self._tokenizer = tokenizer
-        self._context = context
+    """Scores with an inference engine."""
 
     @abstractmethod
     def _outputs(self, sequences: Sequence[tuple[int, ...]]) -> list[Outputs]:
@@ -92,7 +81,7 @@ class ServedVerifier(FamilyVerifier):
                 score is no number.
         """
         started = time.monotonic()
-        rendered = [rendered_whole(self._family, self._tokenizer, self._context, *item) for item in items]
+        rendered = [rendered_whole(self._family, self._tokenizer, self.context, *item) for item in items]
         distinct = list(dict.fromkeys(one.ids for one in rendered if one.ids))
         answers = dict(zip(distinct, self._outputs(distinct) if distinct else (), strict=True))
         share = (time.monotonic() - started) / max(1, len(items))
