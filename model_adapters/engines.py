@@ -27,11 +27,16 @@ HF_BASES = ("hf", "hf-auto", "huggingface")
 VLLM_BASES = ("vllm", "vllm-vlm")
 """Bases whose model vLLM runs in this process."""
 
-SEEDED_BASES = ("vllm-vlm",)
-"""Bases sampled through lm-eval that take a `seed` among a request's generation arguments."""
+SEEDED_BASES = ("vllm-vlm", "litellm", "litellm-chat", "litellm-chat-completions", "azure-openai-chat-completions")
+"""Bases sampled through lm-eval that take a `seed` among a request's generation arguments; without it all but the
+first have one for all samples."""
 
 CONSTANT_BASES = ("dummy",)
 """Bases that say the same to everything, by design."""
+
+_AS_THE_MODEL_HAS_IT = {"top_k": 0, "top_p": 1.0, "min_p": None, "typical_p": 1.0, "repetition_penalty": 1.0}
+"""Nothing but the temperature changes what transformers' own loop draws: else it leaves out all but the 50 likeliest
+tokens, or what the model's generation_config.json recommends."""
 
 
 log = logging.getLogger(__name__)
@@ -89,6 +94,13 @@ def build_base(name: str, arguments: Mapping[str, Any], additional: Mapping[str,
         if not path.is_file():
             raise TtsEvalError(f"pretrained={path}: no such file; give the path of a GGUF file or of a model folder")
         arguments |= {"pretrained": str(path.parent), "gguf_file": path.name}
+    if name in (*HF_BASES, *VLLM_BASES):
+        _require_no_thoughts(name, arguments)
+    if name in HF_BASES and arguments.get("mixed_precision_dtype") is not None:
+        dtype = arguments["mixed_precision_dtype"]
+        raise TtsEvalError(
+            f"mixed_precision_dtype={dtype}: a policy computes in the type of its weights: give dtype={dtype} instead"
+        )
     if name in (*HF_BASES, *VLLM_BASES) and "gguf_file" not in arguments:
         _require_safetensors(name, arguments)
     try:
@@ -130,11 +142,14 @@ def build_engine(
         return server_engine(name, base, decoding, token_counter(base), fill_in(given), ours)
     if name == "vllm":
         return _vllm_engine(base, decoding)
+    refusal = None
     if name in HF_BASES and base.backend == "causal":
         try:
             return _hf_engine(base, decoding, max_rows, kept_bytes)
         except TtsEvalError as error:
+            refusal = str(error)
             log.warning("tts-eval: %s; it is sampled through lm-eval instead, with randomness that isn't keyed", error)
+    _leave_as_the_model_has_it(base)
     from tts_eval.engines.text import TextEngine
 
     def generate(pairs: list[tuple[str, dict[str, Any]]]) -> list[str]:
@@ -157,6 +172,7 @@ def build_engine(
         takes_seed=name in SEEDED_BASES,
         context=base.max_length if counter is not None and cuts else None,
         constant=name in CONSTANT_BASES,
+        refusal=refusal,
         **({} if max_rows is None else {"batch": max_rows}),
     )
 
@@ -178,6 +194,14 @@ def _hf_engine(base: Any, decoding: Decoding, max_rows: int | None, kept_bytes: 
         max_rows=max_rows,
         kept_bytes=kept_bytes,
     )
+
+
+def _leave_as_the_model_has_it(base: LM) -> None:
+    """Has transformers' own loop, where a base samples by it, draw from the model's whole distribution."""
+    generation = getattr(getattr(base, "model", None), "generation_config", None)
+    if generation is not None:
+        for name, value in _AS_THE_MODEL_HAS_IT.items():
+            setattr(generation, name, value)
 
 
 def _vllm_engine(base: Any, decoding: Decoding) -> Engine:
@@ -225,6 +249,16 @@ def token_counter(base: LM) -> Callable[[Any], int] | None:
 
 def _request(prompt: str, arguments: dict[str, Any]) -> Instance:
     return Instance("generate_until", {}, (prompt, arguments), 0, ("", 0, 1))
+
+
+def _require_no_thoughts(name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuses what has lm-eval cut thoughts off: here they would stay in the solution, and its verifier read them."""
+    for argument in ("think_end_token", "enable_thinking"):
+        if arguments.get(argument):
+            raise TtsEvalError(
+                f"{argument}={arguments[argument]}: base={name} leaves thoughts in its solutions: drop it, or serve "
+                "the model and give base=local-chat-completions,think_end_token=..., which cuts them off"
+            )
 
 
 def _require_safetensors(name: str, arguments: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ a prompt of token ids each is a character.
 Faults, as `next=[...]` for the next requests or `share={...}` at random:
 
     400, 401, 429, 500, 503   this status, with words of the server's (429 with Retry-After if `retry_after` is set)
+    one                       status 500 in the words of a llama.cpp that is asked for several samples
     slow                      answers after `slow_seconds` more
     truncated, malformed      half of the JSON; text that isn't any
     empty, null, no_text      JSON without choices; `null`; choices without text
@@ -245,6 +246,8 @@ class Server:
         if name in ("malformed", "empty", "null"):
             text = {"malformed": '{"choices": [{"text": }', "empty": "{}", "null": "null"}[name]
             return web.Response(text=text, content_type="application/json")
+        if name == "one":
+            return web.json_response({"error": {"message": "Only one completion choice is allowed"}}, status=500)
         if name.isdigit():
             after = self.settings.retry_after
             headers = {} if after is None or name != "429" else {"Retry-After": f"{after:g}"}

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import random
+import re
 import ssl
 import threading
 import time
@@ -21,6 +22,7 @@ from http import HTTPStatus
 from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 
@@ -34,11 +36,18 @@ _T = TypeVar("_T")
 SEPARATOR = "|"
 """Between the URLs of several replicas; commas separate arguments."""
 
+_SEVERAL = ("n_cmpl", "one completion choice")
+"""In llama.cpp's words where it refuses several samples at once, with status 500 as if it had failed."""
+
 _BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _LONGEST_WAIT = 30.0  # seconds between two tries
 _LONGEST_REST = 60.0  # seconds for which a replica that failed is left alone
 _LONGEST_WORDS = 300  # characters of a server's own words in an error
 _LAST_WAIT = 2.0  # seconds for which the end of the program waits for connections to close
+
+
+class RefusedError(TtsEvalError):
+    """A server refuses a request as it is."""
 
 
 class _FailedTryError(Exception):
@@ -52,6 +61,7 @@ class _FailedTryError(Exception):
 @dataclass(slots=True, eq=False)
 class _Replica:
     url: str
+    proxy: str | None
     load: int = 0  # samples under way
     failures: int = 0  # in a row
     rests_until: float = 0.0
@@ -85,7 +95,7 @@ class Replicas:
         key_mend: str = "set the environment variable OPENAI_API_KEY to its key",
         limits: str = "max_retries=, timeout= and deadline= in --model_args say",
     ):
-        self._replicas = [_Replica(url) for url in urls]
+        self._replicas = [_Replica(url, _proxy_of(url)) for url in urls]
         self._headers = dict(headers)
         self._timeout = min(timeout, deadline)
         self._verify = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
@@ -122,7 +132,8 @@ class Replicas:
             weight: What the request adds to a replica's load: its samples.
 
         Raises:
-            TtsEvalError: If the server refuses the request, or all tries failed.
+            RefusedError: If the server refuses the request, but for its key.
+            TtsEvalError: If it refuses the key, or all tries failed.
         """
         async with self._slots:
             started = time.monotonic()
@@ -144,7 +155,8 @@ class Replicas:
         replica = self._choose(home)
         replica.load += weight
         try:
-            async with self._session().post(replica.url, json=body, allow_redirects=False) as response:
+            request = self._session().post(replica.url, json=body, proxy=replica.proxy, allow_redirects=False)
+            async with request as response:
                 content = await response.read()
             self._judge(replica, response, content)
             result = read(json.loads(content))
@@ -185,12 +197,13 @@ class Replicas:
         if status < HTTPStatus.MULTIPLE_CHOICES:
             return
         words = f"HTTP {status}: {self._words(content)}"
-        if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        failed = status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        if failed and not any(several in words for several in _SEVERAL):
             raise self._failed(replica, words, _seconds(response.headers.get("Retry-After")))
-        mend = "check model=, base_url= and the other arguments in --model_args"
+        refusal = f"{shown(replica.url)} refuses the request, {words}"
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            mend = self._key_mend
-        raise TtsEvalError(f"{shown(replica.url)} refuses the request, {words} ({mend})")
+            raise TtsEvalError(f"{refusal} ({self._key_mend})")
+        raise RefusedError(f"{refusal} (check model=, base_url= and the other arguments in --model_args)")
 
     def _failed(self, replica: _Replica, words: str, after: float = 0.0) -> _FailedTryError:
         """Lets a replica rest, for longer each time, and makes the error of the try."""
@@ -221,7 +234,8 @@ class Replicas:
         return self._hidden(" ".join(text.split()))[:_LONGEST_WORDS] or "no words"
 
     def _hidden(self, words: str) -> str:
-        """A text without the keys that we sent."""
+        """A text without the keys that we sent, and without a proxy's user and password."""
+        words = re.sub(r"//[^/@\s]*@", "//", words)
         for value in self._headers.values():
             secret = value.removeprefix("Bearer ").strip()
             words = words.replace(secret, "***") if secret else words
@@ -252,6 +266,15 @@ def shown(url: str) -> str:
     """A URL as errors show it: without user, password and query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else url.partition("?")[0]
+
+
+def _proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for a URL.
+
+    aiohttp's `trust_env` would look that up for every request, and fail where ~/.netrc has a password beside our key.
+    """
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def _seconds(retry_after: str | None) -> float:

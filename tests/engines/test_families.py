@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import transformers
 from tiny import CONTEXT, END, naive_tokens, run, tiny_engine
 
+from tts_eval.engines.exact import require_exact_rows
 from tts_eval.engines.rows import RowCache
 from tts_eval.types import Decoding, Prefix, Problem, Sample, TtsEvalError
 
@@ -44,9 +46,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
 CLASSES = {"Gemma3Text": "Gemma3ForCausalLM", "GPT2": "GPT2LMHeadModel"}
 
 
-def model_of(family: str, dtype: torch.dtype) -> Any:
+def model_of(family: str, dtype: torch.dtype, **changes: Any) -> Any:
     torch.manual_seed(1)
-    given = {**COMMON, **FAMILIES[family]}
+    given = {**COMMON, **FAMILIES[family], **changes}
     attention = given.pop("attn_implementation", "sdpa")
     if family == "GPT2":
         names = (
@@ -97,24 +99,51 @@ def test_in_float32_a_sample_is_bit_for_bit_the_same_alone_and_in_any_batch() ->
         assert [prefix.logprob for prefix in reply] == pytest.approx([p.logprob for p in alone], abs=1e-12)
 
 
-@pytest.mark.parametrize("family", ["GPTNeo", "Bloom"])
-def test_an_architecture_that_reads_such_batches_wrongly_is_refused(family: str) -> None:
+LOCAL = {"attention_types": [[["global", "local"], 1]], "window_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("family", "given"),
+    [
+        ("GPTNeo", {"num_layers": 2, "num_heads": 4, "max_position_embeddings": CONTEXT, **LOCAL}),
+        ("Bloom", {"n_layer": 2, "n_head": 4}),
+        ("Mamba", {"num_hidden_layers": 2, "state_size": 4}),
+        ("Rwkv", {"num_hidden_layers": 2, "attention_hidden_size": 32}),
+    ],
+)
+def test_an_architecture_that_takes_no_such_batches_is_refused(family: str, given: dict[str, Any]) -> None:
     torch.manual_seed(1)
-    if family == "GPTNeo":
-        config = transformers.GPTNeoConfig(
-            vocab_size=END + 1,
-            hidden_size=32,
-            num_layers=2,
-            num_heads=4,
-            attention_types=[[["global", "local"], 1]],
-            window_size=8,
-            max_position_embeddings=CONTEXT,
-        )
-    else:
-        config = transformers.BloomConfig(vocab_size=END + 1, hidden_size=32, n_layer=2, n_head=4)
+    config = getattr(transformers, f"{family}Config")(vocab_size=END + 1, hidden_size=32, **given)
     model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
-    with pytest.raises(TtsEvalError, match="batch"):
+    with pytest.raises(TtsEvalError, match=r"batch|can't be forked"):
         tiny_engine(model, DECODING)
+
+
+PLAIN, DYNAMIC = ({"rope_type": kind, "rope_theta": 10000.0, "factor": 2.0} for kind in ("linear", "dynamic"))
+LONG = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("Phi3", {"rope_parameters": LONG, "original_max_position_embeddings": 64}),
+        ("Llama", {"rope_parameters": DYNAMIC, "max_position_embeddings": 64}),
+        (
+            "Gemma3Text",
+            {
+                "rope_parameters": {"sliding_attention": PLAIN, "full_attention": DYNAMIC},
+                "max_position_embeddings": 64,
+            },
+        ),
+    ],
+)
+def test_a_context_in_which_the_longest_row_decides_the_rotation_is_refused(
+    family: str, changes: dict[str, Any]
+) -> None:
+    model = model_of(family, torch.float64, **copy.deepcopy(changes))
+    with pytest.raises(TtsEvalError, match=r"more than 64 tokens.*give max_length=64"):
+        tiny_engine(model, DECODING)
+    require_exact_rows(model, 64)
 
 
 def test_layers_with_another_kind_of_state_are_refused_with_the_mend() -> None:

@@ -132,6 +132,25 @@ def test_several_samples_are_one_request_and_what_is_missing_is_asked_for(stub: 
     assert stub.stats()["requests"] - before == 17, "it isn't asked for several again"
 
 
+@pytest.mark.parametrize("refusal", ["400", "one"])
+def test_where_several_samples_are_refused_they_are_asked_for_one_by_one(stub: Stub, refusal: str) -> None:
+    expected = run(engine(stub, native_n=False), [(problem(), Sample((ROOT,), 4, "end"))])[0][0]
+    before, on = stub.stats()["requests"], engine(stub)
+    stub.set(next=[refusal])
+    assert run(on, [(problem(), Sample((ROOT,), 4, "end"))])[0][0] == expected
+    assert stub.stats()["requests"] - before == 5
+    run(on, [(problem(1), Sample((ROOT,), 4, "end"))])
+    assert stub.stats()["requests"] - before == 9, "it isn't asked for several again"
+
+
+def test_what_is_refused_for_another_reason_is_asked_for_once_more(stub: Stub) -> None:
+    before = stub.stats()["requests"]
+    stub.set(next=["400", "400"])
+    with pytest.raises(TtsEvalError, match="HTTP 400: stub says 400"):
+        run(engine(stub), [(problem(), Sample((ROOT,), 4, "end"))])
+    assert stub.stats()["requests"] - before == 2
+
+
 def test_seeds_are_sent_distinct_or_not_at_all(stub: Stub) -> None:
     already = len(stub.received())
     run(engine(stub, native_n=False), [(problem(), Sample((ROOT,), 8, "end", first=4))])

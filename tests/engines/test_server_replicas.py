@@ -168,6 +168,21 @@ def test_close_breaks_off_what_is_under_way() -> None:
         assert waiting.cancelled() and time.monotonic() - started < 2
 
 
+def test_the_proxy_of_the_environment_is_used_and_its_password_not_shown(
+    pair: list[Stub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = {"urls": ["http://llm.invalid/v1/completions"], "headers": {}, "tries": 1}
+    with monkeypatch.context() as environment:
+        environment.setenv("http_proxy", pair[0].url)
+        through = Replicas(**far)
+        environment.setenv("no_proxy", "llm.invalid")
+        past = Replicas(**far)
+    assert post(through)["choices"]
+    with pytest.raises(TtsEvalError, match="no answer"):
+        post(past)
+    assert through._hidden("407 from http://user:pass@proxy:80") == "407 from http://proxy:80"
+
+
 def test_urls() -> None:
     assert split_urls("http://a:1/v1/completions|https://b/v1") == ["http://a:1/v1/completions", "https://b/v1"]
     assert shown("https://me:secret@host:8000/v1/x?key=secret") == "https://host:8000/v1/x"

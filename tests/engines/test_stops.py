@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tts_eval.engines.stops import StopFinder, cut_at, split_steps
+from tts_eval.engines.stops import Decode, StopFinder, cut_at, split_steps
 
 
 PIECES = ["a", "b", "\n", "\n\n", "ab", "b\n", "\nP", "ro", "b:", ":", " "]
@@ -17,14 +17,23 @@ def decode(ids: Sequence[int]) -> str:
     return "".join(PIECES[token] for token in ids)
 
 
+def decode_without_first_space(ids: Sequence[int]) -> str:
+    """As Llama 2's tokenizer does."""
+    return decode(ids).removeprefix(" ")
+
+
 @given(
     st.lists(st.integers(0, len(PIECES) - 1), min_size=1, max_size=30),
-    st.lists(st.sampled_from(["\n\n", "ab", "\nPro", "bb:", "a b"]), min_size=1, max_size=3),
+    st.lists(st.sampled_from(["\n\n", "ab", "\nPro", "bb:", "a b", "b "]), min_size=1, max_size=3),
+    st.sampled_from([decode, decode_without_first_space]),
 )
-def test_a_stop_string_is_found_at_the_token_that_completes_it(tokens: list[int], strings: list[str]) -> None:
-    finder = StopFinder(decode, strings)
+@example([PIECES.index(piece) for piece in (" ", "b", " ")], ["b "], decode_without_first_space)
+def test_a_stop_string_is_found_at_the_token_that_completes_it(
+    tokens: list[int], strings: list[str], decoder: Decode
+) -> None:
+    finder = StopFinder(decoder, strings)
     for end in range(1, len(tokens) + 1):
-        before, text = decode(tokens[: end - 1]), decode(tokens[:end])
+        before, text = decoder(tokens[: end - 1]), decoder(tokens[:end])
         ends = [at + len(string) for string in strings for at in range(len(text)) if text.startswith(string, at)]
         assert finder.found(tokens[:end]) == any(len(before) < at <= len(text) for at in ends)
 

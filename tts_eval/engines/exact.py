@@ -52,8 +52,10 @@ def require_exact_rows(model: Any, context: int) -> None:
     than to sample nonsense.
 
     Raises:
-        TtsEvalError: If they differ by more than rounding, or the model takes no such batch at all.
+        TtsEvalError: If they differ by more than rounding, or would in a context so long, or the model takes no such
+            batch at all.
     """
+    _require_one_rotation(model, context)
     vocabulary = model.config.get_text_config().vocab_size
     generator = torch.Generator().manual_seed(0)
     # Their lengths differ by more than the local windows that such architectures have.
@@ -66,7 +68,7 @@ def require_exact_rows(model: Any, context: int) -> None:
         inputs = cache.begin_step([ids[-1] for ids in sequences], model.device)
         found = model(**inputs).logits[:2, -1]
         expected = torch.cat([read_sequence(model, ids)[1] for ids in sequences])
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise TtsEvalError(f"{type(model).__name__} can't be batched row by row: {error}") from error
     if expected.isnan().any():
         return  # nothing to compare; sampling from it says what is wrong
@@ -74,6 +76,25 @@ def require_exact_rows(model: Any, context: int) -> None:
     # By what was tried: up to 0.05 in half precision and nothing in float32 where all is well, 0.3 where it is not.
     if not off.max() < (0.02 if found.dtype == torch.float32 else 0.1):
         raise TtsEvalError(f"{type(model).__name__} reads rows of different lengths in one batch wrongly")
+
+
+def _require_one_rotation(model: Any, context: int) -> None:
+    """Refuses a context in which keys are rotated by the length of the longest row, and then those of all rows."""
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}  # absent where nothing is rotated
+    # One for all layers, or one for each kind of layer.
+    for parameters in (rope, *(inner for inner in rope.values() if isinstance(inner, dict))):
+        kind = parameters.get("rope_type", "default")
+        most = context
+        if kind == "longrope":
+            most = parameters["original_max_position_embeddings"]
+        elif "dynamic" in kind:
+            most = config.max_position_embeddings
+        if context > most:
+            raise TtsEvalError(
+                f"{type(model).__name__} reads all rows of a batch otherwise once one of them has more than {most} "
+                f"tokens (its RoPE is {kind}): give max_length={most} in --model_args"
+            )
 
 
 def _least_rows(model: torch.nn.Module) -> int:

@@ -70,6 +70,7 @@ class HFEngine:
         max_rows: int | None = None,
         kept_bytes: int | None = None,
     ):
+        require_exact_rows(model, context)
         keep_freed_memory()
         self._packing = Packing(model)
         self._model = model
@@ -89,7 +90,6 @@ class HFEngine:
         self._finders: dict[tuple[str, ...], StopFinder] = {}
         self._answered: list[Job] = []
         self._written = 0
-        require_exact_rows(model, context)
         self._batch = self._empty_batch()
 
     @property

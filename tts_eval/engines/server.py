@@ -19,7 +19,7 @@ from tts_eval.engines.keys import keyed_int
 from tts_eval.engines.server_replies import Answer, Ask, Piece, Served, first_of, read_answer
 from tts_eval.engines.stops import add_step, cut_at, split_steps
 from tts_eval.engines.text import require_room
-from tts_eval.replicas import Replicas
+from tts_eval.replicas import RefusedError, Replicas
 from tts_eval.types import Decoding, Finish, Prefix, Problem, Sample, TtsEvalError, Usage
 
 
@@ -176,10 +176,14 @@ class ServerEngine:
         pieces: list[Piece] = []
         cost = Usage()
         if len(asks) > 1 and self._native_n and countable:
-            answer = await self._ask(job, replace(asks[0], n=len(asks)))
+            try:
+                answer = await self._ask(job, replace(asks[0], n=len(asks)))
+            except RefusedError:
+                answer = await self._ask(job, asks[0])  # refused as well, unless it was their number
             pieces += [self._counted(piece) for piece in answer.pieces[: len(asks)]]
             cost += self._cost(asks[0], answer)
-            self._native_n = len(pieces) == len(asks)
+            if len(pieces) < len(asks):
+                self._native_n = False
         answers = await asyncio.gather(*(self._ask(job, ask) for ask in asks[len(pieces) :]))
         for ask, answer in zip(asks[len(pieces) :], answers, strict=True):
             pieces.append(self._counted(answer.pieces[0]))

@@ -37,14 +37,18 @@ class StopFinder:
         token = tokens[-1]
         if token in self.end_tokens:
             return True
-        # U+FFFD is a piece of a character, and may be one of a stop string.
-        if token in self.harmless or self._last_characters.isdisjoint(self._decode((token,))):
+        if token in self.harmless or self._is_harmless(token):
             self.harmless.add(token)
             return False
         tail = self._decode(tokens[-self._reach :])
         before = len(self._decode(tokens[-self._reach : -1]).rstrip("\ufffd"))
         # An earlier one, as a delimiter at the start of a step, is none that this token completes.
         return any(tail.find(string, max(0, before + 1 - len(string))) >= 0 for string in self._strings)
+
+    def _is_harmless(self, token: int) -> bool:
+        # U+FFFD is a piece of a character, and may be one of a stop string. Twice as well, since some tokenizers leave
+        # out the space at the start of a text.
+        return self._last_characters.isdisjoint(self._decode((token,)) + self._decode((token, token)))
 
 
 def cut_at(text: str, strings: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ class TextEngine:
         takes_seed: Whether every pair's arguments carry a `seed` of its own.
         context: Most tokens, of prompt and solution together, that the function takes without cutting; None if unknown.
         constant: Whether equal samples are to be expected (lm-eval's dummy model says the same to everything).
+        refusal: Why a base that could go on from a partial solution can't here; None for bases that never can.
         batch: Samples asked for in one call; what one call made is lost if the run is killed.
     """
 
@@ -39,6 +40,7 @@ class TextEngine:
         takes_seed: bool,
         context: int | None = None,
         constant: bool = False,
+        refusal: str | None = None,
         batch: int = 64,
     ):
         self._generate = generate
@@ -47,6 +49,7 @@ class TextEngine:
         self._takes_seed = takes_seed
         self._context = context
         self._guard = CopyGuard(decoding.temperature, constant=constant)
+        self._refusal = refusal
         self._batch = batch
         self._queue: deque[tuple[int, Problem, Sample]] = deque()
         self._written: int | None = 0 if count_tokens else None
@@ -64,9 +67,10 @@ class TextEngine:
     def submit(self, ticket: int, problem: Problem, request: Sample) -> None:
         """See `Engine.submit`."""
         if request.until == "step" or any(prefix.steps for prefix in request.prefixes):
+            why = self._refusal or "this base model only maps a prompt to a whole text"
             raise TtsEvalError(
-                "this base model only maps a prompt to a whole text, so a search can't go on from a partial solution: "
-                "use --model tts-best-of-n with it, or base=hf for step-wise search"
+                f"a search can't go on from a partial solution here ({why}): use --model tts-best-of-n with it, or "
+                "base=hf with a model that it can batch"
             )
         self._queue.append((ticket, problem, request))
 
