@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from tts_eval.analysis.accuracy import wilson_interval
 from tts_eval.analysis.chains import ChainMeasure, Family, Shape
@@ -136,13 +136,13 @@ def shape_rows(found: ShapeValues, *, resamples: int = 1000, seed: int = 0) -> l
         parallel = Shape(length=1, chains=shape.budget)
         for measure in found.measures:
             values = found.of(shape, measure)
-            gain: _Compared | tuple[None, None, None, None] = (None, None, None, None)
+            gain = gain_low = gain_high = seen = None
             if parallel in found.shapes:
-                gain = _compared(values - found.of(parallel, measure), resamples, seed)
+                gain, gain_low, gain_high, seen = _compared(values - found.of(parallel, measure), resamples, seed)
             accuracy = float(values.mean())
             low, high = wilson_interval(accuracy, n)
             where = found.family.task, found.family.strategy, found.level, shape.budget, shape.length, shape.chains
-            rows.append(ShapeRow(*where, measure, accuracy, low, high, *gain, n))
+            rows.append(ShapeRow(*where, measure, accuracy, low, high, gain, gain_low, gain_high, seen, n))
     return rows
 
 
@@ -167,10 +167,7 @@ def shape_differences(
     return rows
 
 
-_Compared: TypeAlias = tuple[float, float, float, float]
-
-
-def _compared(gains: Floats, resamples: int, seed: int) -> _Compared:
+def _compared(gains: Floats, resamples: int, seed: int) -> tuple[float, float, float, float]:
     """The mean of paired differences, [problems], its interval, and what would have shown."""
     mean = bootstrap_mean(gains, resamples=resamples, seed=seed)
     return mean.value, mean.low, mean.high, detectable_difference(gains)

@@ -188,7 +188,9 @@ def _policy(args: argparse.Namespace, why: str) -> Policy:
     base = build_base(name, {"device": _DEVICE, **rest}, None)
     engine = build_engine(name, base, decoding, max_rows=None)
     if not isinstance(engine, HFEngine):
-        raise TtsEvalError(f"base={name} only maps a prompt to a whole text, but {why}: use base=hf")
+        raise TtsEvalError(
+            f"base={name} only maps a prompt to a whole text here, but {why}: use base=hf with a model it can batch"
+        )
     return Policy(base, engine, decoding, {"base": name, **rest})
 
 
