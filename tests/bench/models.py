@@ -76,7 +76,7 @@ def endless(name: str, folder: Path) -> tuple[str, ...]:
     else:
         place = resolve(name)
         whole, tokenizer = AutoModelForCausalLM.from_pretrained(place), AutoTokenizer.from_pretrained(place)
-        tokenizer.eos_token = tokenizer.pad_token
+        tokenizer.add_special_tokens({"eos_token": "<never>"})  # which the model has no logit for
         tokenizer.chat_template = "{% for turn in messages %}{{ turn['content'] }}{% endfor %}"
         problems = itertools.islice(generate("test", "bench"), len(LONG_QUESTIONS))
         questions = tuple(f"{problem.problem}\n" for problem in problems)
