@@ -129,6 +129,18 @@ def test_a_search_that_spends_more_than_all_samples_is_compared_with_nothing(tmp
     ]
 
 
+def test_the_selection_gap_is_at_one_budget(tmp_path: Path, report: Report) -> None:
+    """Best-of-N is measured at the search's 12 too, coverage isn't."""
+    write_run(tmp_path / "runs", {"name": "best-of-n"}, 32)
+    write_run(tmp_path / "runs", {"name": "beam", "width": 4}, 12)
+    report()
+    selected = {row["budget"]: row["selected"] for row in rows_of(tmp_path / "out", "selection_gap")}
+    rows = [row for row in rows_of(tmp_path / "out", "strategies") if not row["level"]]
+    known = {row["budget"]: row["accuracy"] for row in rows if row["strategy"] == "best-of-n"}
+    assert list(known) == ["1", "2", "4", "8", "12", "16", "32"]
+    assert selected == {budget: known[budget] for budget in ("1", "2", "4", "8", "16", "32")}
+
+
 def test_samples_asked_otherwise_are_no_outcome_verifier_s_of_the_same_samples(tmp_path: Path, report: Report) -> None:
     write_run(tmp_path / "runs", {"name": "best-of-n", "temperature": 1.0}, 16)
     write_run(tmp_path / "runs", {"name": "best-of-n", "temperature": 0.3}, 16, verifier="orm", outcome=True)

@@ -55,7 +55,7 @@ def run(tts_eval_command: Run) -> Run:
 
 def test_json_by_hand(folder: Path, run: Run) -> None:
     status, out, err = run(folder / "runs" / "candidates_toy_1.jsonl", "--format", "json", "--against", "last_attempt")
-    found = json.loads(out)
+    found = json.loads(out, parse_constant=pytest.fail)
     assert (status, err) == (0, "")
     # p: the votes tie; both chains choose 1 by their scores; the last attempts are 2 and 1. q: nothing but 1 can win.
     four = {row["selection"]: row["accuracy"] for row in found["ratios"] if row["budget"] == 4}

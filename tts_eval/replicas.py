@@ -272,9 +272,20 @@ def _proxy_of(url: str) -> str | None:
     """The proxy that the environment names for a URL.
 
     aiohttp's `trust_env` would look that up for every request, and fail where ~/.netrc has a password beside our key.
+
+    Raises:
+        TtsEvalError: If it is of a kind that isn't spoken here.
     """
     parts = urlsplit(url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+    proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+    if proxy is None or "://" not in proxy:
+        return proxy and f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        raise TtsEvalError(
+            f"{parts.scheme.upper()}_PROXY names a {proxy.partition('://')[0]} proxy, and only HTTP ones work here: "
+            f"name one, or put {parts.hostname} into NO_PROXY"
+        )
+    return proxy
 
 
 def _seconds(retry_after: str | None) -> float:

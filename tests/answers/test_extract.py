@@ -73,6 +73,8 @@ def test_gsm8k_counts_only_on_the_last_line(text: str, answer: str | None) -> No
         ("The answer is 12. The old answer: **wrong**.", "answer_is", "12"),
         ("The answer is $x$ = 5.", "answer_is", "$x$ = 5"),
         ("The answer is $3$ and $4$.", "answer_is", "$3$ and $4$"),
+        (r"The answer is $\frac{1}{2}$, which is 0.5.", "answer_is", r"\frac{1}{2}"),
+        ("The answer is $12$ for all 3 people.", "answer_is", "12"),
         ("The answer is $\\frac{1}{2}$ of the cake.", "answer_is", r"\frac{1}{2}"),
         ("nothing", "answer_is", None),
         ("it has 3 of 1,234 left", "last_number", "1234"),

@@ -175,9 +175,14 @@ def test_the_proxy_of_the_environment_is_used_and_its_password_not_shown(
     with monkeypatch.context() as environment:
         environment.setenv("http_proxy", pair[0].url)
         through = Replicas(**far)
+        environment.setenv("http_proxy", pair[0].url.removeprefix("http://"))
+        bare = Replicas(**far)
+        environment.setenv("http_proxy", "socks5://proxy:1080")
+        with pytest.raises(TtsEvalError, match=r"HTTP_PROXY names a socks5 proxy.* put llm\.invalid into NO_PROXY"):
+            Replicas(**far)
         environment.setenv("no_proxy", "llm.invalid")
         past = Replicas(**far)
-    assert post(through)["choices"]
+    assert post(through)["choices"] and post(bare)["choices"]
     with pytest.raises(TtsEvalError, match="no answer"):
         post(past)
     assert through._hidden("407 from http://user:pass@proxy:80") == "407 from http://proxy:80"

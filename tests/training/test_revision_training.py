@@ -24,6 +24,8 @@ from transformers import (
     MptForCausalLM,
     OPTConfig,
     OPTForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
 )
 
 from tts_eval.cli import main
@@ -239,6 +241,19 @@ def test_positions_without_a_limit(tmp_path: Path) -> None:
     MptForCausalLM(MptConfig(**shape, eos_token_id=revising.END)).save_pretrained(tmp_path / "mpt")
     revising.tokenizer().save_pretrained(tmp_path / "mpt")
     train_revision(revising.config(tmp_path, backbone=str(tmp_path / "mpt"), window=99, max_steps=1))
+
+
+def test_a_rotation_by_the_longest_row_is_tried_below_it(tmp_path: Path) -> None:
+    shape = {"vocab_size": len(revising.ALPHABET), "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    rope["original_max_position_embeddings"] = 128
+    config = Phi3Config(
+        **shape, num_attention_heads=2, num_key_value_heads=2, eos_token_id=revising.END, pad_token_id=0,
+        max_position_embeddings=4096, original_max_position_embeddings=128, rope_parameters=rope,
+    )
+    Phi3ForCausalLM(config).save_pretrained(tmp_path / "phi")
+    revising.tokenizer().save_pretrained(tmp_path / "phi")
+    train_revision(revising.config(tmp_path, backbone=str(tmp_path / "phi"), max_steps=1))
 
 
 def test_there_is_no_dropout(tmp_path: Path) -> None:

@@ -244,7 +244,8 @@ def _verifiers(study: Study) -> None:
     coverage = search.beside.get("coverage (pass@N)")
     if coverage is not None and len(coverage.costs) > 2:
         study.coverage = coverage_law(coverage.values, coverage.budgets, seed=settings.seed)
-        study.gaps = selection_gap(coverage.values, search.baseline.values, coverage.budgets, **draws)
+        places = [search.baseline.budgets.index(budget) for budget in coverage.budgets]
+        study.gaps = selection_gap(coverage.values, search.baseline.values[:, places], coverage.budgets, **draws)
     if scored(base) is None:
         return
     how: dict[str, Any] = {"resamples": settings.subsets, "seed": settings.seed}

@@ -69,12 +69,15 @@ def _is_statement(answer: list[Any]) -> bool:
 
 
 def _same_equation(one: Any, other: Any) -> bool:
-    """Whether two equations differ by a constant factor only."""
+    """Whether two equations have the same sides, or differ by a constant factor only."""
     from sympy import Eq, simplify
 
     if not isinstance(one, Eq) or not isinstance(other, Eq):
         return False
     try:
+        for left, right in ((other.lhs, other.rhs), (other.rhs, other.lhs)):
+            if simplify(one.lhs - left) == 0 and simplify(one.rhs - right) == 0:
+                return True
         ratio = simplify((one.lhs - one.rhs) / (other.lhs - other.rhs))
     except Exception:  # noqa: BLE001 - sympy raises anything; sets and tuples have no difference
         return False

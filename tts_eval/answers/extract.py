@@ -15,7 +15,8 @@ _GSM8K = re.compile(r"####\s*(\S.*)")
 # The answer may stand on the next line; "the answer is correct" says none.
 _ANSWER_IS = re.compile(r"answer\s*(?:is\b|:)(?![\s:*]*(?:(?:in)?correct|wrong)\b)[\s:*]*", re.IGNORECASE)
 _MATH = re.compile(r"\$\$([^$]+)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-_MORE_MATH = re.compile(r"[$=\\\d]")
+# What goes on directly, or is the next of several.
+_MORE_MATH = re.compile(r"\s*(?:[=+/^<>$\\\d]|(?:,|and\b|or\b)\s*[$\\\d])")
 _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 _NUMBER = re.compile(r"(?:(?<![\w)\]}])-)?\$?(\d[\d,]*(?:\.\d+)?|\.\d+)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -83,7 +84,7 @@ def _after_answer_is(text: str) -> str | None:
         return None
     rest = text[match.end() :]
     math = _MATH.match(rest)
-    if math and not _MORE_MATH.search(_sentence(rest[math.end() :])):  # of `$x$ = 5` the whole is the answer
+    if math and not _MORE_MATH.match(_sentence(rest[math.end() :])):  # of `$x$ = 5` the whole is the answer
         return math.group(math.lastindex or 0)
     return _sentence(rest)
 

@@ -42,7 +42,7 @@ _WHOLE_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 # Bare words behind a number and a space: three letters or more with a vowel, so that `2 xy` and `2 xyz` stay products,
 # and none that has a value itself.
 _BARE_UNIT = re.compile(
-    r"(?<=[\d}])\s*(?:(?:[ckmn]ms?|kgs?|ft|in|lbs?|yds|pts|[km]ph|hrs?|yrs)(?:\s*\^\s*\{?[23]\}?)?"
+    r"(?<=[\d}])\s*(?:(?:[ckmn]ms?|kgs?|ft|in|lbs?|yds|pts|[km]ph|hrs?|wks|yrs|tb?sps?|pcs|[kMG]?Hz|[kM]Wh)(?:\s*\^\s*\{?[23]\}?)?"
     r"|(?<=\s)(?!(?:arc)?(?:sin|cos|tan|sec|csc|cot)|log|exp|mod|sqrt|inf|times|over)"
     r"(?!(?:m|b|tr)illion|thousand|hundred|dozen)(?=[A-Za-z]*[aeiouAEIOU])[A-Za-z]{3,}(?:[ .]+[A-Za-z]+)*)[\s.]*$"
 )

@@ -69,11 +69,12 @@ def load() -> tuple[Callable[[str, str], bool], Callable[[str], Key]]:
 
     @lru_cache(maxsize=4096)
     def read(text: str) -> list[Any]:
-        if "\\cup" in text and _INEQUALITY.search(text):  # math-verify reads unions of intervals only
+        parts = text.split("\\cup")
+        if len(parts) > 1 and all(map(_INEQUALITY.search, parts)):  # math-verify reads unions of intervals only
             try:
-                return [compare.union([read(part) for part in text.split("\\cup")]), text]
+                return [compare.union([read(part) for part in parts]), text]
             except Exception:  # noqa: BLE001 - sympy raises anything
-                pass
+                text = ",".join(parts)  # no set: in several letters they are several answers
         expressions: list[Any] = parse(f"${text}$", latex, parsing_timeout=None)
         return [evaluated(one) for one in expressions]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from tts_eval.commands.options import add_pools, budget_list
 from tts_eval.commands.tables import print_notes, write_file
 from tts_eval.report.chain_figures import attempts_figure, ends_figure, ratios_figure
 from tts_eval.report.chain_tables import ChainMeasures, to_markdown
-from tts_eval.report.table import to_csv
+from tts_eval.report.table import known, to_csv
 from tts_eval.selection import AGGREGATIONS, CHAIN_WEIGHTS
 from tts_eval.types import TtsEvalError
 
@@ -90,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
 
 def to_json(found: ChainMeasures) -> str:
     """An object with a list of rows for each table."""
-    return json.dumps(asdict(found), indent=1) + "\n"
+    tables = {name: list(map(known, rows)) for name, rows in vars(found).items()}
+    return json.dumps(tables, indent=1) + "\n"
 
 
 FORMATS: dict[str, Callable[[ChainMeasures], str]] = {"markdown": to_markdown, "json": to_json}

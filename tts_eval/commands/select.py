@@ -6,7 +6,7 @@ import argparse
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tts_eval.answers import default_grader
 from tts_eval.commands.options import add_pools, budget_list
 from tts_eval.commands.tables import print_notes, write_file
 from tts_eval.report import accuracy_figure, level_figure
-from tts_eval.report.table import detectable, percent, to_csv
+from tts_eval.report.table import detectable, known, percent, to_csv
 from tts_eval.selection import AGGREGATIONS
 from tts_eval.types import TtsEvalError
 
@@ -124,9 +124,7 @@ def _measure(pools: PoolSet, args: argparse.Namespace) -> tuple[list[Row], list[
 
 def to_json(rows: Sequence[Row] | Sequence[Difference]) -> str:
     """A list of objects, one a row; what isn't known is null."""
-    lines = [asdict(row) for row in rows]
-    return json.dumps([{name: None if value != value else value for name, value in line.items()} for line in lines],
-                      indent=1) + "\n"
+    return json.dumps([known(row) for row in rows], indent=1) + "\n"
 
 
 def to_markdown(rows: Sequence[Row] | Sequence[Difference]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -55,7 +56,12 @@ def require_exact_rows(model: Any, context: int) -> None:
         TtsEvalError: If they differ by more than rounding, or would in a context so long, or the model takes no such
             batch at all.
     """
-    _require_one_rotation(model, context)
+    most = most_rotated(model)
+    if context > most:
+        raise TtsEvalError(
+            f"{type(model).__name__} reads all rows of a batch otherwise once one of them has more than {most} tokens "
+            f"(its RoPE is longrope or dynamic): give max_length={most} in --model_args"
+        )
     vocabulary = model.config.get_text_config().vocab_size
     generator = torch.Generator().manual_seed(0)
     # Their lengths differ by more than the local windows that such architectures have.
@@ -78,23 +84,23 @@ def require_exact_rows(model: Any, context: int) -> None:
         raise TtsEvalError(f"{type(model).__name__} reads rows of different lengths in one batch wrongly")
 
 
-def _require_one_rotation(model: Any, context: int) -> None:
-    """Refuses a context in which keys are rotated by the length of the longest row, and then those of all rows."""
+def most_rotated(model: Any) -> int:
+    """Longest row that is rotated by its own length: beyond it keys of all rows may be rotated by that of the longest.
+
+    Returns:
+        Tokens; `sys.maxsize` for a RoPE that looks at no length.
+    """
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}  # absent where nothing is rotated
+    found = [sys.maxsize]
     # One for all layers, or one for each kind of layer.
     for parameters in (rope, *(inner for inner in rope.values() if isinstance(inner, dict))):
         kind = parameters.get("rope_type", "default")
-        most = context
         if kind == "longrope":
-            most = parameters["original_max_position_embeddings"]
+            found.append(parameters["original_max_position_embeddings"])
         elif "dynamic" in kind:
-            most = config.max_position_embeddings
-        if context > most:
-            raise TtsEvalError(
-                f"{type(model).__name__} reads all rows of a batch otherwise once one of them has more than {most} "
-                f"tokens (its RoPE is {kind}): give max_length={most} in --model_args"
-            )
+            found.append(config.max_position_embeddings)
+    return min(found)
 
 
 def _least_rows(model: torch.nn.Module) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 from tts_eval.analysis.hacking import hacking_threshold
 from tts_eval.analysis.study import Study
 from tts_eval.report.table import DETECTABLE, Table, count, flops, percent, points
@@ -84,7 +86,7 @@ def hacking_table(study: Study) -> Table:
     cells = [
         [
             str(row.budget),
-            f"{row.proxy:.3f} [{row.proxy_low:.3f}, {row.proxy_high:.3f}]",
+            f"{row.proxy:.3f}" + ("" if isnan(row.proxy_low) else f" [{row.proxy_low:.3f}, {row.proxy_high:.3f}]"),
             percent(row.accuracy, row.low, row.high),
             percent(row.change, row.change_low, row.change_high, "+"),
         ]

@@ -51,6 +51,11 @@ def to_csv(rows: Sequence[Any], digits: int | None = None) -> str:
     return text.getvalue()
 
 
+def known(row: Any) -> dict[str, Any]:
+    """A dataclass instance for JSON, which has no NaN: what isn't known is null."""
+    return {name: None if value != value else value for name, value in asdict(row).items()}
+
+
 def _rounded(value: Any, digits: int | None) -> Any:
     if not isinstance(value, float):
         return value

@@ -8,6 +8,7 @@ from functools import partial
 from statistics import fmean
 
 from tts_eval.answers import default_grader, extract_answer
+from tts_eval.engines.exact import most_rotated
 from tts_eval.engines.hf import HFEngine
 from tts_eval.engines.tokens import decoder, encode, special_tokens
 from tts_eval.revision import revision_prompt
@@ -50,7 +51,7 @@ class Trial:
         Raises:
             TtsEvalError: With the numbers.
         """
-        tokenizer, context = backbone.tokenizer, backbone.context
+        tokenizer, context = backbone.tokenizer, _context(backbone)
         between = len(tokenizer(self.separator, add_special_tokens=False)["input_ids"])
         for question in self.questions:
             prompt, most = len(encode(tokenizer, question.problem.prompt)), question.problem.max_tokens
@@ -96,6 +97,11 @@ class Trial:
             decode=decoder(tokenizer),
             end_tokens={tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None},
             special_tokens=special_tokens(tokenizer),
-            context=backbone.context,
+            context=_context(backbone),
             decoding=Decoding(TEMPERATURE, self.seed, self.run.step_delimiter),
         )
+
+
+def _context(backbone: Backbone) -> int:
+    """Longest sequence that the engine samples."""
+    return min(backbone.context, most_rotated(backbone.model))
