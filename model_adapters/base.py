@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any, ClassVar
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM, CacheHook
 from lm_eval.api.registry import get_model, model_registry
-from lm_eval.utils import simple_parse_args_string, warning_once
+from lm_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
 from tts_eval.engines.summation import fix_order
@@ -32,7 +31,15 @@ from tts_eval.model_adapters.arguments import (
 from tts_eval.model_adapters.engines import base_parameters, build_base, build_engine
 from tts_eval.model_adapters.files import claim_cache, journal_of, open_journal, output_folder
 from tts_eval.model_adapters.ranks import join_ranks
-from tts_eval.model_adapters.records import Question, answer_of, default_limit, question_of, questions_of, record_of
+from tts_eval.model_adapters.records import (
+    Question,
+    answer_of,
+    default_limit,
+    question_of,
+    questions_of,
+    record_of,
+    require_steps,
+)
 from tts_eval.model_adapters.servers import DEADLINE, NOT_DECISIVE
 from tts_eval.model_adapters.shards import TaskJournal
 from tts_eval.model_adapters.verifiers import DTYPES, build_verifier, cache_bytes, verifier_identity, vllm_options
@@ -41,8 +48,6 @@ from tts_eval.selection import AGGREGATIONS, SELECTIONS, refuse_without_scores
 from tts_eval.transcripts import Transcript
 from tts_eval.types import Decoding, Problem, Search, TtsEvalError, Usage
 
-
-log = logging.getLogger(__name__)
 
 _DEFAULTS = Decoding()
 
@@ -125,7 +130,6 @@ class SearchLM(LM):
             self._verifier = build_verifier(self.arguments, of_verifier)
         else:
             self._base, self._verifier, self._ranks = like._base, like._verifier, like._ranks
-        self._warn_of_other_steps()
         self._choose_selection()
         batch_size = str((additional or {}).get("batch_size"))
         # lm-eval's default of 1 can't be told from a wish for 1, and would make every run crawl.
@@ -148,6 +152,11 @@ class SearchLM(LM):
     def search(self, problem: Problem) -> Search:
         """A fresh search for one problem."""
 
+    @property
+    def stepwise(self) -> bool:
+        """Whether it searches step by step, so that solutions must have steps."""
+        return False
+
     def _refuse_others_arguments(self, declared: Container[str]) -> None:
         """Refuses what only another of our models takes: many a base swallows what it doesn't know.
 
@@ -161,16 +170,6 @@ class SearchLM(LM):
                     f"{key}= is an argument of {', '.join(takers)}, and this is tts-{self.NAME}: drop it from "
                     "--model_args, or name another --model"
                 )
-
-    def _warn_of_other_steps(self) -> None:
-        """Steps that the verifier wasn't trained on are scored all the same, and may be the whole solution."""
-        theirs, ours = self._verifier and self._verifier.step_delimiter, self.arguments["step_delimiter"]
-        if theirs is not None and theirs != ours:
-            warning_once(
-                log,
-                f"tts-eval: the verifier was trained on steps that end with {theirs!r}, and here they end with "
-                f"{ours!r}: give the former as step_delimiter= in --model_args",
-            )
 
     def _choose_selection(self) -> None:
         """Where the user chose none: what suits the verifier, or the majority without one."""
@@ -242,6 +241,8 @@ class SearchLM(LM):
         self, questions: list[Question], done: int, disable_tqdm: bool
     ) -> Iterator[tuple[Question, Record]]:
         """Runs a search for each question; yields them as they are done."""
+        if self.stepwise:
+            require_steps(questions, self.arguments["step_delimiter"])
         names = ("temperature", "seed", "step_delimiter", "max_step_tokens")
         decoding = Decoding(**{name: self.arguments[name] for name in names if name in self.arguments})
         engine = build_engine(

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tts_eval.answers import default_grader, extract_answer
-from tts_eval.journal import Record
 from tts_eval.model_adapters.arguments import Argument, number, split_arguments, text, whole
 from tts_eval.model_adapters.base import SearchLM
 from tts_eval.model_adapters.best_of_n import BestOfN
 from tts_eval.model_adapters.engines import base_parameters
-from tts_eval.model_adapters.records import Question
-from tts_eval.model_adapters.step_search import Beam, Dvts, Lookahead, Rebase, StepSearch, require_steps
+from tts_eval.model_adapters.step_search import Beam, Dvts, Lookahead, Rebase, StepSearch
 from tts_eval.policy import Policy, read_policy
 from tts_eval.search import adaptive, optimal
 from tts_eval.selection import AGGREGATIONS, Integers, aggregate, as_classes, require_choice
@@ -84,13 +82,10 @@ class Optimal(SearchLM):
         probes: int = self.arguments["probes"]
         return probes if self._policy is None else super().side_by_side
 
-    def _search_all(
-        self, questions: list[Question], done: int, disable_tqdm: bool
-    ) -> Iterator[tuple[Question, Record]]:
-        """Refuses what a step-wise search of the policy would refuse before anything is computed."""
-        if any(isinstance(searcher, StepSearch) for searcher in self._searchers):
-            require_steps(questions, self.arguments["step_delimiter"])
-        yield from super()._search_all(questions, done, disable_tqdm)
+    @property
+    def stepwise(self) -> bool:
+        """Whether the policy has such a search for any bin."""
+        return any(searcher.stepwise for searcher in self._searchers)
 
     def search(self, problem: Problem) -> Search:
         """See `tts_eval.search.optimal`; without a policy see `tts_eval.search.adaptive`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -91,6 +91,26 @@ def question_of(request: Instance, with_question: bool = False, limit: int = DEF
         question=_bare_question(request.doc) if with_question else None,
     )
     return Question(str(request.task_name), problem, prompt_hash, request.args)
+
+
+def require_steps(questions: Iterable[Question], delimiter: str) -> None:
+    """Refuses a task whose solutions end before a step delimiter can be written.
+
+    Args:
+        questions: What is asked.
+        delimiter: What ends a step.
+
+    Raises:
+        TtsEvalError: If a stop string is part of the delimiter.
+    """
+    for question in questions:
+        for stop in question.problem.stop:
+            if stop in delimiter:
+                raise TtsEvalError(
+                    f"task {question.task} ends a solution at {stop!r}, which is part of step_delimiter={delimiter!r}, "
+                    "so no step would ever end with it: choose another step_delimiter= in --model_args, or other stop "
+                    "strings by --gen_kwargs until="
+                )
 
 
 def _bare_question(doc: Any) -> str | None:

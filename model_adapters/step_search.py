@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tts_eval.journal import Record
 from tts_eval.model_adapters.arguments import REQUIRED, Argument, number, whole
 from tts_eval.model_adapters.base import SearchLM
-from tts_eval.model_adapters.records import Question
 from tts_eval.search import ROUNDS, beam, dvts, rebase
 from tts_eval.selection import aggregate
-from tts_eval.types import Decoding, Problem, Search, TtsEvalError
+from tts_eval.types import Decoding, Problem, Search
 
 
 def _width(value: Any) -> int | str:
@@ -35,12 +33,10 @@ class StepSearch(SearchLM):
     PARAMETERS = (*SearchLM.PARAMETERS, "max_step_tokens", "max_steps", "aggregation")
     NEEDS_VERIFIER = True
 
-    def _search_all(
-        self, questions: list[Question], done: int, disable_tqdm: bool
-    ) -> Iterator[tuple[Question, Record]]:
-        """Refuses what would have no steps before anything is computed."""
-        require_steps(questions, self.arguments["step_delimiter"])
-        yield from super()._search_all(questions, done, disable_tqdm)
+    @property
+    def stepwise(self) -> bool:
+        """See `SearchLM`."""
+        return True
 
     def value(self, scores: tuple[float, ...]) -> float:
         """What ranks a prefix: its scores, aggregated."""
@@ -109,23 +105,3 @@ class Rebase(StepSearch):
             value=self.value,
             rounds=self.arguments["max_steps"],
         )
-
-
-def require_steps(questions: Iterable[Question], delimiter: str) -> None:
-    """Refuses a task whose solutions end before a step delimiter can be written.
-
-    Args:
-        questions: What is asked.
-        delimiter: What ends a step.
-
-    Raises:
-        TtsEvalError: If a stop string is part of the delimiter.
-    """
-    for question in questions:
-        for stop in question.problem.stop:
-            if stop in delimiter:
-                raise TtsEvalError(
-                    f"task {question.task} ends a solution at {stop!r}, which is part of step_delimiter={delimiter!r}, "
-                    "so no step would ever end with it: choose another step_delimiter= in --model_args, or other stop "
-                    "strings by --gen_kwargs until="
-                )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from tts_eval.types import TtsEvalError
 if TYPE_CHECKING:
     from tts_eval.verifiers.family import LoadedVerifier
 
+
+log = logging.getLogger(__name__)
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 """The types that a verifier's weights may be loaded in; `auto` is the checkpoint's."""
@@ -60,6 +63,23 @@ def build_verifier(
             name = next(iter(options), "verifier_engine")
             raise TtsEvalError(f"{name}= says how a verifier is used, but there is none: add verifier=")
         return None
+    verifier = _load(arguments, options, options_of_vllm)
+    theirs, ours = verifier.step_delimiter, arguments.get("step_delimiter")  # a command that only verifies has none
+    if None not in (theirs, ours) and theirs != ours:
+        log.warning(
+            "tts-eval: the verifier was trained on steps that end with %r, and here they end with %r: give the former "
+            "as step_delimiter= in --model_args",
+            theirs,
+            ours,
+        )
+    return verifier
+
+
+def _load(
+    arguments: Mapping[str, Any], options: Mapping[str, Any], options_of_vllm: Mapping[str, Any]
+) -> LoadedVerifier:
+    """From a server, by vLLM or by transformers."""
+    in_vllm = arguments.get("verifier_engine") == "vllm"
     if str(arguments["verifier"]).startswith(_ADDRESSES):
         if in_vllm:
             raise TtsEvalError("verifier_engine= is for a verifier that is loaded here, not behind a server: drop it")

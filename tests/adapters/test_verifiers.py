@@ -10,7 +10,6 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import model_registry
 from lm_eval.models.dummy import DummyLM
-from lm_eval.utils import warning_once
 
 import tts_eval.verifiers
 from tts_eval.journal import read_journal
@@ -115,7 +114,6 @@ def test_a_verifier_brings_its_aggregation(
 def test_steps_that_the_verifier_was_not_trained_on_are_warned_of(
     delimiter: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warning_once.cache_clear()
     run(monkeypatch, tmp_path / "j.jsonl", step_delimiter=delimiter)
     assert (r"trained on steps that end with '\n\n', and here they end with '\n'" in caplog.text) == warned
 

@@ -182,7 +182,7 @@ def _revisions(sets: Sequence[PoolSet]) -> tuple[Revisions | None, Revisions | N
     if not found:
         return None, None, notes
     main = found[0]
-    alike = [one for one in found[1:] if _chained(one) == _chained(main)]
+    alike = [one for one in found[1:] if _asked(one.sets[0]) == _asked(main.sets[0])]
     beside = [one for one in alike if main.history and not one.history and one.verifier]
     notes += [
         f"revise of {model_name(one.model)}: left out, the report is on {model_name(main.model)}"
@@ -192,15 +192,13 @@ def _revisions(sets: Sequence[PoolSet]) -> tuple[Revisions | None, Revisions | N
     return main, beside[0] if beside else None, notes
 
 
-def _chained(revisions: Revisions) -> tuple[Mapping[str, Any], ...]:
-    first = revisions.sets[0]
-    shape = (*SHAPE_PARAMETERS, "history", "step_delimiter")
-    return first.model, first.prompts, {name: value for name, value in first.own.items() if name not in shape}
-
-
 def _asked(pools: PoolSet) -> tuple[Mapping[str, Any], ...]:
-    """What must be alike for samples to differ by the verifier alone; where steps end is only how it reads them."""
-    return pools.model, pools.prompts, {name: value for name, value in pools.own.items() if name != "step_delimiter"}
+    """What must be alike for samples to differ by the verifier alone.
+
+    Where steps end and whether it sees earlier attempts is only how it reads them, and a shape how many there are.
+    """
+    reading = (*SHAPE_PARAMETERS, "step_delimiter", "history")
+    return pools.model, pools.prompts, {name: value for name, value in pools.own.items() if name not in reading}
 
 
 def _by_models(sets: Sequence[PoolSet]) -> Mapping[str, list[PoolSet]]:

@@ -83,7 +83,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 _OR = re.compile(r",?\s*\\text\s*\{\s*,?\s*or\s*\}\s*|,?\s+or\s+")
 # Inequalities and unbounded intervals: "or" between such joins sets, and is no comma.
-_SOLUTIONS = re.compile(r"[<>]|\\[lg]e(?![A-Za-z])|[(\[].*\\infty")
+INEQUALITY = re.compile(r"[<>]|\\[lg]e(?![A-Za-z])")
+_SOLUTIONS = re.compile(rf"{INEQUALITY.pattern}|[(\[].*\\infty")
 _IMAGINARY = re.compile(r"(?<![A-Za-z\\_])i(?![A-Za-z_])")
 
 

@@ -21,9 +21,7 @@ from typing import Any, BinaryIO, NoReturn
 from tts_eval.answers import compare
 from tts_eval.answers.describe import describe
 from tts_eval.answers.keys import Key
-
-
-_INEQUALITY = re.compile(r"[<>]|\\[lg]e(?![A-Za-z])")
+from tts_eval.answers.normalize import INEQUALITY
 
 
 def main() -> None:
@@ -70,7 +68,7 @@ def load() -> tuple[Callable[[str, str], bool], Callable[[str], Key]]:
     @lru_cache(maxsize=4096)
     def read(text: str) -> list[Any]:
         parts = text.split("\\cup")
-        if len(parts) > 1 and all(map(_INEQUALITY.search, parts)):  # math-verify reads unions of intervals only
+        if len(parts) > 1 and all(map(INEQUALITY.search, parts)):  # math-verify reads unions of intervals only
             try:
                 return [compare.union([read(part) for part in parts]), text]
             except Exception:  # noqa: BLE001 - sympy raises anything
