@@ -32,6 +32,7 @@ class Reader:
     aggregation: str = "last"
     history: bool = False
     context: int | None = None
+    step_delimiter: str | None = None
 
     def __post_init__(self) -> None:
         self.problems: list[Problem] = []
