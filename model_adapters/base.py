@@ -33,6 +33,7 @@ from tts_eval.model_adapters.files import claim_cache, journal_of, open_journal,
 from tts_eval.model_adapters.ranks import join_ranks
 from tts_eval.model_adapters.records import (
     Question,
+    Unanswered,
     answer_of,
     default_limit,
     question_of,
@@ -214,11 +215,14 @@ class SearchLM(LM):
                 if journal is not None and question.problem.uid in journal.records:
                     answers[key] = self._answer(journal.records[question.problem.uid])
             missing = [question for key, question in questions.items() if key not in answers]
+            unanswered = Unanswered()
             for question, record in self._search_all(missing, len(answers), disable_tqdm):
                 if question.task in journals:
                     journals[question.task].append(record)
+                unanswered.see(record)
                 answers[question.key] = self._answer(record)
                 self.cache_hook.add_partial("generate_until", question.arguments, answers[question.key])
+            unanswered.close()
         return [answers[question_of(request).key] for request in requests]
 
     def _open_journals(self, questions: list[Question], stack: ExitStack) -> dict[str, Journal]:

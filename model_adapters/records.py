@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -14,16 +15,18 @@ from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import hash_string, warning_once
 
-from tts_eval.answers import default_grader, extract_answer
+from tts_eval.answers import FIND_ANSWERS, default_grader, extract_answer
 from tts_eval.journal import Record
 from tts_eval.model_adapters.answer import Answer
-from tts_eval.selection import as_classes, candidate_scores, select_chain
+from tts_eval.selection import WITHOUT_SCORES, Floats, as_classes, candidate_scores, select_chain
 from tts_eval.types import Candidate, Outcome, Problem, TtsEvalError, Usage
 
 
 _QUESTION_FIELDS = ("problem", "question")  # as MATH and GSM8K call it
 _OTHER_PARTS = {"body", "options", "choices", "passage", "context"}  # without these such a field is half a question
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
+_PLAIN = 256  # solutions without a single answer, after which one needn't wait for more to say so
 
 log = logging.getLogger(__name__)
 
@@ -188,8 +191,45 @@ def record_of(
     )
 
 
+class Unanswered:
+    """Warns, once a task, where no solution at all states an answer: votes count nothing then, and all is wrong."""
+
+    def __init__(self) -> None:
+        self._without: Counter[str] = Counter()
+        self._settled: set[str] = set()
+
+    def see(self, record: Record) -> None:
+        """Takes note of a problem's candidates."""
+        if record.task in self._settled:
+            return
+        if any(candidate.answer is not None for candidate in record.candidates):
+            self._settled.add(record.task)
+            return
+        self._without[record.task] += len(record.candidates)
+        if self._without[record.task] >= _PLAIN:
+            self._warn(record.task)
+
+    def close(self) -> None:
+        """Says it of the tasks that were too small to have it said on the way."""
+        for task in self._without:
+            if task not in self._settled:
+                self._warn(task)
+
+    def _warn(self, task: str) -> None:
+        self._settled.add(task)
+        log.warning(
+            "tts-eval: none of %d solutions of task %s states an answer, so there is nothing to vote on, and tts-eval "
+            "select will find them wrong: %s",
+            self._without[task],
+            task,
+            FIND_ANSWERS,
+        )
+
+
 def answer_of(record: Record, selection: str, aggregation: str) -> Answer:
     """Selects among a record's candidates, late.
+
+    Where none has an answer, its text is that of the highest score if the selection looks at scores, else the first.
 
     Args:
         record: A problem's candidates.
@@ -201,9 +241,16 @@ def answer_of(record: Record, selection: str, aggregation: str) -> Answer:
     """
     classes = as_classes(default_grader().group([candidate.answer for candidate in record.candidates]))
     chains = np.array([candidate.chain for candidate in record.candidates])
-    chosen = select_chain(classes, candidate_scores(record.candidates, aggregation), chains, selection)
-    # Without any answer there is nothing to select; some text must be returned, and it is graded as wrong.
-    text = record.candidates[chosen or 0].text
+    scores = candidate_scores(record.candidates, aggregation)
+    chosen = select_chain(classes, scores, chains, selection)
+    # Without any answer there is nothing to vote on, but a text must be returned: code and prose have no answers.
+    returned = chosen if chosen is not None else 0 if selection in WITHOUT_SCORES else _highest(scores)
+    text = record.candidates[returned].text
     candidates = [{"answer": candidate.answer, "tokens": candidate.tokens} for candidate in record.candidates]
     meta = {"uid": record.uid, "budget": record.budget, "selected": chosen, "candidates": candidates}
     return Answer(text, {**meta, "usage": asdict(record.usage)})
+
+
+def _highest(scores: Floats | None) -> int:
+    """The first candidate with the highest score; the first of all where none has one."""
+    return 0 if scores is None or np.isnan(scores).all() else int(np.nanargmax(scores))

@@ -306,6 +306,17 @@ def test_the_run_s_own_selection_counts_for_a_task_that_is_not_ours(tmp_path: Pa
     assert row["selection"] == "majority" and row["accuracy"].startswith("100.0 ")
 
 
+def test_prose_is_not_graded(tmp_path: Path, run: Command) -> None:
+    results(tmp_path, {"ifeval": {"sample_len": 1, "prompt_level_strict_acc,none": 1.0}}, ours())
+    of_run = {"task": "ifeval", **{key: value for key, value in ours().items() if key != "usage"}}
+    one = record("a", "xy", [0.1, 0.9], gold=None, task="ifeval", prompt_hash="a")
+    one = replace(one, candidates=tuple(replace(candidate, answer=None) for candidate in one.candidates))
+    journal(tmp_path / "candidates_ifeval_1.jsonl", of_run, one)
+    (tmp_path / "samples_ifeval_2026-01-01T00-00-00.000000.jsonl").write_text(sample(0, "0", "a"))
+    status, _, err = run(tmp_path)
+    assert status == 1 and "no solution of ifeval states an answer" in err
+
+
 def test_no_path_of_this_machine(tmp_path: Path, run: Command) -> None:
     for number, name in enumerate(("/home/me/runs/a/final", "/home/me/runs/b/final", "/home/me/solo", "org/base")):
         told = ours(model={"base": "hf", "pretrained": name}, verifier={"name": "/home/me/prm"})

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import lm_eval
 import pytest
 from forked import Zygote
 
@@ -148,17 +149,28 @@ def test_a_prompt_longer_than_the_context_is_refused_before_anything_is_computed
     assert line.startswith("tts-eval: the prompt of problem demo/") and "context is 16" in line
 
 
+Says = Callable[[dict[str, Any]], str]
+"""The text with which a server replies to a request."""
+
+
+def number_of_the_seed(payload: dict[str, Any]) -> str:
+    return f" The answer is \\boxed{{{random.Random(payload['seed']).randrange(10_000)}}}."
+
+
+def always_seven(payload: dict[str, Any]) -> str:
+    return " The answer is \\boxed{7}."
+
+
 @pytest.fixture
-def server() -> Iterator[Callable[[bool], str]]:
-    """Starts completion servers on this machine; each honours a request's seed, or ignores it."""
+def server() -> Iterator[Callable[[Says], str]]:
+    """Starts completion servers on this machine."""
     servers: list[ThreadingHTTPServer] = []
 
-    def start(honours_seed: bool) -> str:
+    def start(says: Says) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                number = random.Random(payload["seed"]).randrange(10_000) if honours_seed else 7
-                choice = {"index": 0, "text": f" The answer is \\boxed{{{number}}}.", "finish_reason": "stop"}
+                choice = {"index": 0, "text": says(payload), "finish_reason": "stop"}
                 body = json.dumps({"choices": [choice]}).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -183,18 +195,18 @@ def over_server(url: str, output: Path, **more: Any) -> list[str]:
 
 
 def test_samples_of_a_server_that_honours_seeds_differ(
-    run: Callable[..., str], server: Callable[[bool], str], tmp_path: Path
+    run: Callable[..., str], server: Callable[[Says], str], tmp_path: Path
 ) -> None:
-    run(over_server(server(True), tmp_path))
+    run(over_server(server(number_of_the_seed), tmp_path))
     _, records = read_journal(journals(tmp_path)[0])
     answers = [candidate.answer for record in records for candidate in record.candidates]
     assert len(records) == 3 and len(set(answers)) == 12
 
 
 def test_a_server_that_copies_its_samples_stops_the_run(
-    refusal: Callable[..., str], server: Callable[[bool], str], tmp_path: Path
+    refusal: Callable[..., str], server: Callable[[Says], str], tmp_path: Path
 ) -> None:
-    line = refusal(over_server(server(False), tmp_path))
+    line = refusal(over_server(server(always_seven), tmp_path))
     assert "all samples of a problem came back equal" in line and "seed" in line
     assert read_journal(journals(tmp_path)[0])[1] == []
 
@@ -214,6 +226,69 @@ def test_a_task_without_a_scoring_of_its_own_is_graded_by_lm_eval(run: Callable[
     path.write_text(json.dumps({**task, "metric_list": [{"metric": "exact_match"}]}))
     run(command(tmp_path / "out", task=str(path), base="dummy", model="dummy", budget=2))
     assert metrics(tmp_path / "out")["bare"]["exact_match,none"] == 0.5
+
+
+# One of each kind of lm-eval's own: filters that see the text, several right answers, a choice by its number, a letter,
+# a `process_results`, and none. Each with two documents, to which the server says what it is asked to.
+FOREIGN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "gsm8k/gsm8k.yaml": (
+        {"question": "Ann has 3 pens and buys 4. SAY 7", "answer": "3+4=<<3+4=7>>7\n#### 7"},
+        {"question": "Bob has 3 cups and breaks 1. SAY 5", "answer": "3-1=<<3-1=2>>2\n#### 2"},
+    ),
+    "triviaqa/default.yaml": (
+        {"question": "Who painted the Mona Lisa SAY Leonardo", "answer": {"aliases": ["da Vinci", "Leonardo"]}},
+        {"question": "What is the capital of Peru SAY Quito", "answer": {"aliases": ["Lima"]}},
+    ),
+    "super_glue/boolq/t5-prompt.yaml": (
+        {"passage": "Ice is cold.", "question": "is ice cold SAY True", "label": 1},
+        {"passage": "Ice is cold.", "question": "is ice hot SAY True", "label": 0},
+    ),
+    "mmlu_pro/mmlu_pro_math.yaml": (
+        {"question": "1+1? SAY (B)", "options": ["1", "2"], "answer": "B", "category": "math", "cot_content": ""},
+        {"question": "2-1? SAY (B)", "options": ["1", "2"], "answer": "A", "category": "math", "cot_content": ""},
+    ),
+    "minerva_math/minerva_math_algebra.yaml": (
+        {"problem": "Halve 1. SAY 0.5", "solution": "$\\boxed{\\frac{1}{2}}$", "level": "Level 1", "type": "Algebra"},
+        {"problem": "Halve 3. SAY 0.5", "solution": "$\\boxed{\\frac{3}{2}}$", "level": "Level 2", "type": "Algebra"},
+    ),
+    "babi/babi.yaml": (
+        {"passage": "Mary went to the park. ", "question": "Where is Mary? SAY park", "answer": "park"},
+        {"passage": "John went to the shop. ", "question": "Where is John? SAY park", "answer": "shop"},
+    ),
+}
+
+
+def says_what_it_is_asked_to(payload: dict[str, Any]) -> str:
+    (word,) = re.findall(r"SAY (\S+)", payload["prompt"])
+    return f" {payload['seed']} so \\boxed{{{word.rstrip('?')}}}"
+
+
+def test_lm_evals_own_tasks_are_run_and_graded(
+    run: Callable[..., str], server: Callable[[Says], str], tmp_path: Path
+) -> None:
+    """Of each pair of documents the server solves one."""
+    paths = []
+    for name, documents in FOREIGN.items():
+        data = tmp_path / f"{Path(name).stem}.jsonl"
+        data.write_text("".join(json.dumps(document) + "\n" for document in documents))
+        splits = dict.fromkeys(("train", "valid", "validation", "test"), str(data))
+        task = {"include": str(Path(lm_eval.__file__).parent / "tasks" / name), "task": f"own_{Path(name).parts[0]}"}
+        task |= {"dataset_path": "json", "dataset_name": None, "num_fewshot": 0}
+        task["dataset_kwargs"] = {"data_files": splits, "cache_dir": str(tmp_path / "cache")}
+        paths.append(tmp_path / f"{data.stem}.yaml")
+        paths[-1].write_text(json.dumps(task))
+    url = server(says_what_it_is_asked_to)
+    run(over_server(url, tmp_path / "out", task=",".join(map(str, paths))))
+
+    by_lm_eval = metrics(tmp_path / "out")
+    assert by_lm_eval["own_gsm8k"]["exact_match,flexible-extract"] == 0.5
+    assert by_lm_eval["own_minerva_math"]["math_verify,none"] == 0.5
+    table = tmp_path / "table.json"
+    run(["tts-eval", "select", str(tmp_path / "out"), "--budgets", "4", "--format", "json", "--output", str(table)])
+    found = {row["task"]: row for row in json.loads(table.read_text()) if row["selection"] == "majority"}
+    assert {task: (row["n"], row["accuracy"]) for task, row in found.items()} == {
+        f"own_{name.split('/')[0]}": (2, 0.5) for name in FOREIGN
+    }
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ CHAIN_SELECTIONS: tuple[ChainSelection, ...] = get_args(ChainSelection)
 EVERY_SELECTION: tuple[str, ...] = tuple(dict.fromkeys((*SELECTIONS, *CHAIN_SELECTIONS)))
 """What `select_chain` takes."""
 
+WITHOUT_SCORES = ("majority", "last_attempt")
+"""Selections that look at no scores."""
+
 ChainWeight = Literal["best", "sum"]
 CHAIN_WEIGHTS: tuple[ChainWeight, ...] = get_args(ChainWeight)
 """What the winner of a chain brings to the vote across chains: see `chain_votes`."""
@@ -216,7 +219,7 @@ def chain_votes(
         voting &= _last(chains)
     cells = chains[voting] * shape[1] + classes[voting]  # into the raveled [C, A]
     counts = np.bincount(cells, minlength=math.prod(shape)).reshape(shape)
-    if scores is None or selection in ("majority", "last_attempt"):
+    if scores is None or selection in WITHOUT_SCORES:
         return np.where(counts > 0, counts, np.nan)
     sums = np.bincount(cells, scores[voting], minlength=math.prod(shape)).reshape(shape)
     if selection == "best_of_n_weighted":
@@ -303,7 +306,7 @@ def coverage(correct: Booleans, k: int) -> float:
 
 def refuse_without_scores(selection: str) -> None:
     """Raises a TtsEvalError if a selection can't do without scores."""
-    if selection not in ("majority", "last_attempt"):
+    if selection not in WITHOUT_SCORES:
         raise TtsEvalError(f"selection {selection} needs verifier scores; give a verifier, or use selection majority")
 
 

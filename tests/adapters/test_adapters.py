@@ -43,9 +43,22 @@ class Numbers(DummyLM):
         return texts
 
 
+class Prose(DummyLM):
+    """Never says a number."""
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__()
+        self.said = 0
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        self.said += len(requests)
+        return [f"It depends {'very ' * (self.said + i)}much." for i in range(len(requests))]
+
+
 @pytest.fixture(autouse=True, scope="module")
-def numbers() -> None:
+def bases() -> None:
     model_registry.register("test-numbers", target=Numbers)
+    model_registry.register("test-prose", target=Prose)
 
 
 class SealedDoc(Mapping[str, Any]):
@@ -123,6 +136,18 @@ def test_an_answer_is_the_majoritys_and_knows_its_candidates() -> None:
     assert [candidate["answer"] for candidate in answer.meta["candidates"]] == ["3", "7", "5", "7"]
     assert answer.meta["selected"] == 1
     assert answer.meta["usage"]["generations"] == 4 and answer.meta["usage"]["decode_tokens"] is None
+
+
+@pytest.mark.parametrize(("problems", "budget", "solutions"), [(2, 3, 6), (70, 4, 256)])
+def test_solutions_without_any_answer_are_warned_of_once_a_task(
+    problems: int, budget: int, solutions: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the end, or as soon as it is plain."""
+    prose = [request(f"Why? {i}", f"p{i}", "prose") for i in range(problems)]
+    best_of_n(base="test-prose", budget=budget).generate_until(prose)
+    best_of_n().generate_until([request("a", "u1")])
+    (warning,) = [text for text in caplog.messages if "states an answer" in text]
+    assert warning.startswith(f"tts-eval: none of {solutions} solutions of task prose states an answer")
 
 
 def test_an_answer_survives_pickling_and_is_json() -> None:

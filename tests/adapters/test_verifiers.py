@@ -22,6 +22,7 @@ SOLUTIONS = {
     # The last step of 1 is the best of all, but it has a bad one before; 2 is good throughout; most say 3.
     "mixed": ["0.1 a\n\n0.9 \\boxed{1}", "0.8 b\n\n0.7 \\boxed{2}", "0.2 \\boxed{3}", "0.3 \\boxed{3}"],
     "empty": ["", "", "", ""],
+    "prose": ["0.1 a\n\n0.9 b", "0.8 c", "0.95 d", "0.3 e"],
 }
 
 
@@ -90,6 +91,16 @@ def run(
     request = Instance("generate_until", SealedDoc(), (prompt, {"until": ["Q:"], "max_gen_toks": 32}), 0, ("t", 0, 1))
     (answer,) = BestOfN(given).generate_until([request])
     return str(answer), reader
+
+
+@pytest.mark.parametrize(
+    ("selection", "text"),
+    [("best_of_n_weighted", "0.95 d"), ("best_of_n", "0.95 d"), ("majority", "0.1 a\n\n0.9 b")],
+)
+def test_of_texts_without_an_answer_the_best_is_returned(
+    selection: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(monkeypatch, tmp_path / "j.jsonl", prompt="prose", selection=selection)[0] == text
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,12 @@ def test_several_right_answers_and_choices(
     assert [pool.correct.tolist() for pool in pools.pools if pool.uid == "p"] == ([] if right is None else [right])
 
 
+def test_samples_without_any_answer_are_spoken_of(tmp_path: Path) -> None:
+    _, notes = load_pools([write(tmp_path / "j.jsonl", record("a", "--"), record("b", "-"))], Equality())
+    assert len(notes) == 1 and notes[0].startswith("toy: no solution states an answer")
+    assert load_pools([write(tmp_path / "j.jsonl", record("a", "--"), record("b", "1"))], Equality())[1] == []
+
+
 def test_no_gold_at_all(tmp_path: Path) -> None:
     with pytest.raises(
         TtsEvalError, match="no gold answer for any problem of toy; run lm_eval again with --log_samples"

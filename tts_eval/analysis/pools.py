@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tts_eval.analysis.gold import Gold, gold_of, read_samples_gold
+from tts_eval.answers import FIND_ANSWERS
 from tts_eval.journal import Record, read_journal
 from tts_eval.jsonl import flatten
 from tts_eval.selection import Booleans, Integers, as_classes
@@ -190,7 +191,13 @@ def load_pools(
     notes += [f"{task}: {len(uids)} problems without a gold answer are left out" for task, uids in lacking.items()]
     if repeated:
         notes.append(f"{repeated} problems occur again with the same strategy and seed; the newest journal counts")
-    return _build(records, grader), notes
+    sets = _build(records, grader)
+    answered = {s.task for s in sets if any(c.answer is not None for pool in s.pools for c in pool.candidates)}
+    notes += [
+        f"{task}: no solution states an answer, so all count as wrong; {FIND_ANSWERS}"
+        for task in sorted({s.task for s in sets} - answered)
+    ]
+    return sets, notes
 
 
 def _graded_records(

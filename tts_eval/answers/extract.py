@@ -21,6 +21,9 @@ _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 _NUMBER = re.compile(r"(?:(?<![\w)\]}])-)?\$?(\d[\d,]*(?:\.\d+)?|\.\d+)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
+FIND_ANSWERS = "sample with answer_fallback=answer_is or last_number, or with a prompt that asks for \\boxed{}"
+"""What mends solutions of which none states an answer."""
+
 
 def extract_answer(text: str, fallback: str | None = None) -> str | None:
     r"""Returns the final answer that a solution states, or None where it states none.

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from tts_eval.analysis.choice import choose
 from tts_eval.analysis.gold import gold_of, read_samples_gold
 from tts_eval.analysis.pools import as_mapping
-from tts_eval.answers import default_grader
+from tts_eval.answers import FIND_ANSWERS, default_grader
 from tts_eval.journal import Record, read_journal
 from tts_eval.report.leaderboard import Named, Run, named
 from tts_eval.schema import from_json
+from tts_eval.selection import WITHOUT_SCORES
 from tts_eval.types import UNKNOWN_USAGE, TtsEvalError, Usage
 
 
@@ -75,7 +76,7 @@ def grade(
         aggregation: See `choose`.
 
     Raises:
-        TtsEvalError: If no problem has a gold answer.
+        TtsEvalError: If no problem has a gold answer, or no solution an answer: of prose or code we can't tell.
     """
     lacking = {record.task for record in records if record.gold is None}
     golds = {task: read_samples_gold(path.parent, task) for task in lacking}
@@ -90,6 +91,8 @@ def grade(
         usage += record.usage
     if not correct:
         raise TtsEvalError(f"{path}: no gold answer for any of its problems; run lm_eval again with --log_samples")
+    if not any(candidate.answer is not None for record in records for candidate in record.candidates):
+        raise TtsEvalError(f"{path}: no solution of {records[0].task} states an answer; {FIND_ANSWERS}")
     return Graded(len(correct), sum(correct) / len(correct), " or ".join(sorted(selections)), usage)
 
 
@@ -241,7 +244,7 @@ def _selection(config: Mapping[str, Any]) -> str:
 
 def _called(selection: str, aggregation: str | None) -> str:
     """A selection with what it makes of step scores, if it uses them."""
-    if aggregation is None or selection in ("majority", "last_attempt"):
+    if aggregation is None or selection in WITHOUT_SCORES:
         return selection
     return f"{selection} ({aggregation})"
 
