@@ -224,6 +224,7 @@ def test_gold_from_the_samples_beside_the_journal(tmp_path: Path) -> None:
         ("1", ["9", "8"], [0, 1, 0]),
         ("1", "{{choices}}", None),  # what the template gives only lm-eval knows
         ("2", ["9", "8"], None),
+        (" ", None, None),
     ],
 )
 def test_several_right_answers_and_choices(

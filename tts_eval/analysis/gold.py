@@ -81,7 +81,8 @@ def _right(target: str, choices: Any) -> list[str]:
     """The answers that are right: lm-eval logs a choice by its number, and several answers as a list in Python's words.
 
     Returns:
-        Nothing where the choices are a template, which only lm-eval can fill in.
+        Nothing where the choices are a template, which only lm-eval can fill in, or where the target is blank, as in
+        tasks that judge a text by other means.
     """
     if choices is not None:
         number = int(target) if target.isdecimal() else -1
@@ -92,7 +93,7 @@ def _right(target: str, choices: Any) -> list[str]:
         listed = None
     every = listed if isinstance(listed, list) else [target]
     # Of a worked solution, such as lm-eval's own gsm8k has for a target, only the final answer is gold.
-    return [extract_answer(str(one)) or str(one) for one in every]
+    return [extract_answer(str(one)) or str(one) for one in every if str(one).strip()]
 
 
 def gold_of(record: Record, samples: Mapping[str, Gold]) -> Gold | None:
