@@ -215,6 +215,9 @@ RULES: dict[str, list[tuple[bool, str, str]]] = {
         (UNEQUAL, r"4:30\text{ a.m.}", r"4:30\text{ p.m.}"),
         (EQUAL, r"\text{13}", "13"),
         (EQUAL, "xy", "yx"),
+        (EQUAL, "LQSX", "XQLS"),
+        (UNEQUAL, r"\text{CBAD}", "ABCD"),
+        (UNEQUAL, "east", "seat"),
         (UNEQUAL, r"\text{Evelyn}", "Angela"),
     ],
     "mixed_numbers": [

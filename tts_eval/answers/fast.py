@@ -23,6 +23,7 @@ _BASED = re.compile(r"\(?(-?[0-9a-z.]+)\)?_(?:\{(\d+)\}|(\d+))")
 _DIGITS = re.compile(r"-?[0-9a-z.]*\d[0-9a-z.]*")
 _GROUP = re.compile(r"(\\\{|[(\[])(?:[^(){}\[\],]|\{[^{}]*\})*,(?:[^(){}\[\]]|\{[^{}]*\})*(\\\}|[)\]])")
 _PROSE = re.compile(r"[a-z]{3,}")
+_WORD = re.compile(r"(?=.*[aeiou])[a-z]{4,}")
 
 # math-verify compares a decimal with an exact value after rounding to 6 places; further apart is unequal there too.
 _FAR = Fraction(1, 10**5)
@@ -112,8 +113,7 @@ def _exact_tuple(text: str) -> tuple[Fraction, ...] | None:
 
 
 def _prose(gold: str, answer: str) -> bool | None:
-    """Different words differ, unless they could be the same product of letters."""
-    words = [bool(_PROSE.fullmatch(text)) for text in (gold, answer)]
-    if all(words):
-        return None if sorted(gold) == sorted(answer) else False
-    return None
+    """Different words differ, unless they are short or unspeakable, and could be the same product of letters."""
+    if not _PROSE.fullmatch(gold) or not _PROSE.fullmatch(answer):
+        return None
+    return False if sorted(gold) != sorted(answer) or _WORD.fullmatch(gold) else None
