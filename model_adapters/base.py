@@ -15,6 +15,7 @@ from lm_eval.api.registry import get_model, model_registry
 from lm_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
+from tts_eval.answers import FALLBACKS
 from tts_eval.engines.summation import fix_order
 from tts_eval.journal import Journal, Record
 from tts_eval.model_adapters.answer import Answer
@@ -83,7 +84,7 @@ class SearchLM(LM):
         "noise": Argument(number(0, 1), 0.0),
         "aggregation": Argument(one_of(*AGGREGATIONS), None),
         "selection": Argument(one_of(*SELECTIONS), None),
-        "answer_fallback": Argument(one_of("answer_is", "last_number"), None),
+        "answer_fallback": Argument(one_of(*FALLBACKS), None),
         "journal": Argument(text, None),
         "transcript": Argument(flag, False),
         "cache_gb": Argument(number(0), None),

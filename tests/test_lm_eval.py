@@ -158,7 +158,7 @@ def number_of_the_seed(payload: dict[str, Any]) -> str:
 
 
 def always_seven(payload: dict[str, Any]) -> str:
-    return " The answer is \\boxed{7}."
+    return f"{' Because all roads lead there,' * 3} the answer is \\boxed{{7}}."
 
 
 @pytest.fixture
@@ -229,15 +229,15 @@ def test_a_task_without_a_scoring_of_its_own_is_graded_by_lm_eval(run: Callable[
 
 
 # One of each kind of lm-eval's own: filters that see the text, several right answers, a choice by its number, a letter,
-# a `process_results`, and none. Each with two documents, to which the server says what it is asked to.
+# a `process_results`, and none. Each with two documents, of which the server solves one.
 FOREIGN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gsm8k/gsm8k.yaml": (
         {"question": "Ann has 3 pens and buys 4. SAY 7", "answer": "3+4=<<3+4=7>>7\n#### 7"},
         {"question": "Bob has 3 cups and breaks 1. SAY 5", "answer": "3-1=<<3-1=2>>2\n#### 2"},
     ),
     "triviaqa/default.yaml": (
-        {"question": "Who painted the Mona Lisa SAY Leonardo", "answer": {"aliases": ["da Vinci", "Leonardo"]}},
-        {"question": "What is the capital of Peru SAY Quito", "answer": {"aliases": ["Lima"]}},
+        {"question": "Who painted the Mona Lisa WRITE Leonardo", "answer": {"aliases": ["da Vinci", "Leonardo"]}},
+        {"question": "What is the capital of Peru WRITE Quito", "answer": {"aliases": ["Lima"]}},
     ),
     "super_glue/boolq/t5-prompt.yaml": (
         {"passage": "Ice is cold.", "question": "is ice cold SAY True", "label": 1},
@@ -252,15 +252,15 @@ FOREIGN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"problem": "Halve 3. SAY 0.5", "solution": "$\\boxed{\\frac{3}{2}}$", "level": "Level 2", "type": "Algebra"},
     ),
     "babi/babi.yaml": (
-        {"passage": "Mary went to the park. ", "question": "Where is Mary? SAY park", "answer": "park"},
-        {"passage": "John went to the shop. ", "question": "Where is John? SAY park", "answer": "shop"},
+        {"passage": "Mary went to the park. ", "question": "Where is Mary? WRITE park", "answer": "park"},
+        {"passage": "John went to the shop. ", "question": "Where is John? WRITE park", "answer": "shop"},
     ),
 }
 
 
 def says_what_it_is_asked_to(payload: dict[str, Any]) -> str:
-    (word,) = re.findall(r"SAY (\S+)", payload["prompt"])
-    return f" {payload['seed']} so \\boxed{{{word.rstrip('?')}}}"
+    ((how, word),) = re.findall(r"(SAY|WRITE) (\S+?)\??(?=\s|$)", payload["prompt"])
+    return f" {payload['seed']} so \\boxed{{{word}}}" if how == "SAY" else f" {word}"
 
 
 def test_lm_evals_own_tasks_are_run_and_graded(
@@ -278,11 +278,13 @@ def test_lm_evals_own_tasks_are_run_and_graded(
         paths.append(tmp_path / f"{data.stem}.yaml")
         paths[-1].write_text(json.dumps(task))
     url = server(says_what_it_is_asked_to)
-    run(over_server(url, tmp_path / "out", task=",".join(map(str, paths))))
+    run(over_server(url, tmp_path / "out", task=",".join(map(str, paths)), answer_fallback="text"))
 
     by_lm_eval = metrics(tmp_path / "out")
     assert by_lm_eval["own_gsm8k"]["exact_match,flexible-extract"] == 0.5
+    assert by_lm_eval["own_triviaqa"]["exact_match,remove_whitespace"] == 0.5
     assert by_lm_eval["own_minerva_math"]["math_verify,none"] == 0.5
+    assert by_lm_eval["own_babi"]["exact_match,none"] == 0.5
     table = tmp_path / "table.json"
     run(["tts-eval", "select", str(tmp_path / "out"), "--budgets", "4", "--format", "json", "--output", str(table)])
     found = {row["task"]: row for row in json.loads(table.read_text()) if row["selection"] == "majority"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_eval.answers import extract_answer
+from tts_eval.answers import FALLBACKS, extract_answer
 from tts_eval.types import TtsEvalError
 
 
@@ -83,6 +83,8 @@ def test_gsm8k_counts_only_on_the_last_line(text: str, answer: str | None) -> No
         ("10-3", "last_number", "3"),
         ("none", "last_number", None),
         (r"\boxed{1} and 2", "last_number", "1"),
+        (" Paris\n", "text", "Paris"),
+        (" ", "text", None),
     ],
 )
 def test_fallbacks_are_off_unless_asked_for(text: str, fallback: str | None, answer: str | None) -> None:
@@ -99,7 +101,7 @@ LONG = ["\\boxed{" * 140_000, "{" * 1_000_000, "#" * 1_000_000, "answer is " * 1
 
 
 @given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join)))
-@pytest.mark.parametrize("fallback", [None, "answer_is", "last_number"])
+@pytest.mark.parametrize("fallback", [None, *FALLBACKS])
 def test_any_text_gives_none_or_a_stripped_answer(fallback: str | None, text: str) -> None:
     answer = extract_answer(text, fallback)
     assert answer is None or (answer and answer == answer.strip())
@@ -118,7 +120,7 @@ def test_a_box_gives_back_whatever_balanced_text_it_holds(before: str, content: 
 
 
 @pytest.mark.parametrize("text", LONG, ids=[text[:7] for text in LONG])
-@pytest.mark.parametrize("fallback", [None, "answer_is", "last_number"])
+@pytest.mark.parametrize("fallback", [None, *FALLBACKS])
 def test_a_megabyte_takes_no_longer_than_reading_it(text: str, fallback: str | None) -> None:
     start = time.perf_counter()
     extract_answer(text, fallback)

@@ -214,13 +214,13 @@ def test_seconds_are_shared_out(stub: Stub) -> None:
 
 
 def test_equal_samples_of_the_last_problems_pass(stub: Stub, caplog: pytest.LogCaptureFixture) -> None:
-    stub.set(constant=True, seeded=False)
+    stub.set(constant=True, seeded=False, ends=0.0)
     assert len(run(engine(stub), [(problem(index), Sample((ROOT,), 4, "end")) for index in range(2)])) == 2
     assert "came back equal, for each of 2 problems" in caplog.text
 
 
 def test_a_server_that_gives_copies_is_refused(stub: Stub) -> None:
-    stub.set(constant=True)
+    stub.set(constant=True, ends=0.0)
     requests = [(problem(index, prompt="x"), Sample((ROOT,), 4, "end")) for index in range(4)]
     stub.set(seeded=False)
     with pytest.raises(TtsEvalError, match=r"all samples of a problem came back equal.*temperature 0.8"):

@@ -52,7 +52,17 @@ def test_a_model_is_not_asked_for_nothing() -> None:
 def test_equal_samples_stop_the_run() -> None:
     requests = [(Problem(f"p{i}", "x", (), 5), Sample((ROOT,), 4, "end")) for i in range(3)]
     with pytest.raises(TtsEvalError, match=r"all samples of a problem came back equal.*3 problems.*temperature 0.5"):
-        run(engine(lambda pairs: ["same"] * len(pairs)), requests)
+        run(engine(lambda pairs: ["same " * 20] * len(pairs)), requests)
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_short_answers_may_be_equal_for_long(batch: int) -> None:
+    """All samples of an easy question are its answer."""
+    requests = [(Problem(f"p{i}", "x", (), 5), Sample((ROOT,), 4, "end")) for i in range(49)]
+    one = engine(lambda pairs: ["(B)"] * len(pairs), batch=batch)
+    assert len(run(one, requests)) == 49
+    with pytest.raises(TtsEvalError, match=r"came back equal, 50 times in a row"):
+        run(one, requests[:1])
 
 
 def test_equal_samples_pass_where_they_are_expected_or_one_problem_differs() -> None:

@@ -21,7 +21,7 @@ import yaml
 from hypothesis import strategies as st
 from lm_eval.utils import simple_parse_args_string
 
-from tts_eval.answers import Grader, extract_answer
+from tts_eval.answers import FALLBACKS, Grader, extract_answer
 from tts_eval.answers.fast import decide
 from tts_eval.answers.normalize import clean
 from tts_eval.engines.server_replies import read_answer
@@ -282,7 +282,7 @@ def check_reply(reply: Any) -> None:
 
 
 TARGETS = {
-    "extraction": Target(st.tuples(solutions, st.sampled_from([None, "answer_is", "last_number"])), check_extraction),
+    "extraction": Target(st.tuples(solutions, st.sampled_from([None, *FALLBACKS])), check_extraction),
     "clean-up": Target(st.tuples(solutions, solutions), check_clean_up),
     "grading": Target(st.tuples(mathematics, mathematics, st.integers(10, 10**6)), check_grading),
     "journal": Target(journals, check_journal),

@@ -3,6 +3,7 @@ r"""Finds the final answer in a solution: the last `\boxed{...}`, else GSM8K's l
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from tts_eval.types import TtsEvalError
 
@@ -21,7 +22,7 @@ _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 _NUMBER = re.compile(r"(?:(?<![\w)\]}])-)?\$?(\d[\d,]*(?:\.\d+)?|\.\d+)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
-FIND_ANSWERS = "sample with answer_fallback=answer_is or last_number, or with a prompt that asks for \\boxed{}"
+FIND_ANSWERS = "sample with answer_fallback=answer_is, last_number or text, or with a prompt that asks for \\boxed{}"
 """What mends solutions of which none states an answer."""
 
 
@@ -36,7 +37,8 @@ def extract_answer(text: str, fallback: str | None = None) -> str | None:
     Args:
         text: The solution.
         fallback: What to try where neither is found: "answer_is" takes what follows the last "the answer is" or
-            "final answer:", up to the end of the sentence, be it on the next line; "last_number" takes the last number.
+            "final answer:", up to the end of the sentence, be it on the next line; "last_number" takes the last number;
+            "text" takes all of it, where the prompt asks for the bare answer.
 
     Returns:
         The answer without surrounding white space. An empty box is None.
@@ -44,13 +46,13 @@ def extract_answer(text: str, fallback: str | None = None) -> str | None:
     Raises:
         TtsEvalError: If `fallback` is neither None nor one of those names.
     """
-    if fallback is not None and fallback not in _FALLBACKS:
-        raise TtsEvalError(f"unknown answer fallback {fallback!r}; choose one of {', '.join(_FALLBACKS)}, or none")
+    if fallback is not None and fallback not in FALLBACKS:
+        raise TtsEvalError(f"unknown answer fallback {fallback!r}; choose one of {', '.join(FALLBACKS)}, or none")
     answer = _last_box(text)
     if answer is None:
         answer = _last_hashes(text)
     if answer is None and fallback is not None:
-        answer = _FALLBACKS[fallback](text)
+        answer = FALLBACKS[fallback](text)
     return (answer or "").strip() or None
 
 
@@ -107,4 +109,9 @@ def _plain_number(text: str) -> str:
     return _THOUSANDS.sub("", text.replace("$", ""))
 
 
-_FALLBACKS = {"answer_is": _after_answer_is, "last_number": _last_number}
+FALLBACKS: Mapping[str, Callable[[str], str | None]] = {
+    "answer_is": _after_answer_is,
+    "last_number": _last_number,
+    "text": str.strip,
+}
+"""How to find an answer that isn't boxed, by name: see `extract_answer`."""

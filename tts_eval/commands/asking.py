@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from tts_eval.answers import FALLBACKS
 from tts_eval.commands.options import positive
 from tts_eval.commands.tasks import add_metadata, our_tasks, tasks_of
 from tts_eval.jsonl import Header, ProblemLine, RecordFile
@@ -106,7 +107,7 @@ def add_asking(parser: argparse.ArgumentParser, output: str) -> None:
     add("--apply_chat_template", action="store_true", help="render prompts with the policy's chat template")
     add(
         "--answer_fallback",
-        choices=("answer_is", "last_number"),
+        choices=tuple(FALLBACKS),
         help="how to find an answer that isn't boxed; default: not at all",
     )
     add_metadata(parser)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tts_eval import __version__
+from tts_eval.answers import FALLBACKS
 from tts_eval.commands.options import positive, unescaped
 from tts_eval.commands.tables import print_notes
 from tts_eval.importing import COLUMNS, FORMATS, ImportedProblem, Reading, detect, read_problems
@@ -52,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--aggregation", choices=AGGREGATIONS, help="keep one score a solution, for step scores that fit no steps")
     add(
         "--answer_fallback",
-        choices=("answer_is", "last_number"),
+        choices=tuple(FALLBACKS),
         help="how to find an answer that isn't boxed; default: not at all",
     )
 

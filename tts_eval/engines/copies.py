@@ -14,15 +14,16 @@ Reply = tuple[int, tuple[Prefix, ...], Usage]
 """Ticket, extensions and cost of an answered request."""
 
 _PROOF = 3  # problems with nothing but equal solutions that make a broken server likelier than easy problems
-_STEP_PROOF = 50  # requests with nothing but equal steps: many a solution begins with the same words
+_BRIEF_PROOF = 50  # requests with nothing but equal short texts: many a solution begins with the same words
+_BRIEF = 80  # characters; a bare answer is shorter, and all samples of an easy question may be that answer
 
 
 class CopyGuard:
     """Lets answers go once samples are known to differ.
 
-    A problem may well have equal samples (a short answer, a low temperature). So answers are held back until one has
+    A problem may well have equal samples (an easy one, a low temperature). So answers are held back until one has
     distinct samples, and the run is refused if that many have none; fewer, as at the end of a resumed run, go with a
-    warning.
+    warning. Solutions as short as a bare answer go at once, and it takes many of them.
 
     Args:
         temperature: The run's, for the error.
@@ -34,7 +35,7 @@ class CopyGuard:
         self._proven = constant
         self._held: list[Reply] = []
         self._passed = 0  # problems with equal samples whose answers went
-        self._equal_steps = 0
+        self._equal_brief = 0  # requests
 
     def admit(
         self, replies: Sequence[Reply], groups: Sequence[Sequence[str]], *, sampled: bool, waiting: bool
@@ -50,30 +51,37 @@ class CopyGuard:
         Raises:
             TtsEvalError: If too many problems have nothing but equal samples.
         """
-        self._held += replies
         self._proven = self._proven or any(len(set(texts)) > 1 for texts in groups)
-        if sampled and not self._proven:
+        released: list[Reply] = []
+        for reply, texts in zip(replies, groups, strict=True):
+            if self._proven or not sampled or len(texts[0]) >= _BRIEF:
+                self._held.append(reply)
+            else:
+                self.see_brief(texts)
+                released.append(reply)
+        if self._held and sampled and not self._proven:
             equal = self._passed + len(self._held)
             if equal < _PROOF and waiting:
-                return []
+                return released
             refusal = self._refusal(f"for each of {equal} problems")
             if equal >= _PROOF:
                 raise refusal
             log.warning("tts-eval: %s", refusal)
             self._passed = equal
-        released, self._held = self._held, []
+        released += self._held
+        self._held = []
         return released
 
-    def see_steps(self, texts: Sequence[str]) -> None:
-        """Takes the texts of several next steps, at a temperature above 0; a search can't wait, so none is held back.
+    def see_brief(self, texts: Sequence[str]) -> None:
+        """Takes the texts of several next steps, or short solutions, at a temperature above 0; none is held back.
 
         Raises:
             TtsEvalError: If none ever differed, and there were many.
         """
         self._proven = self._proven or len(set(texts)) > 1
-        self._equal_steps += 1
-        if not self._proven and self._equal_steps >= _STEP_PROOF:
-            raise self._refusal(f"{self._equal_steps} times in a row")
+        self._equal_brief += 1
+        if not self._proven and self._equal_brief >= _BRIEF_PROOF:
+            raise self._refusal(f"{self._equal_brief} times in a row")
 
     def _refusal(self, how_often: str) -> TtsEvalError:
         return TtsEvalError(

@@ -126,7 +126,7 @@ class ServerEngine:
             texts = [prefix.text for prefix in reply]
             return self._guard.admit([answer], [texts], sampled=sampled, waiting=waiting)
         if sampled and len(job.request.prefixes) == 1:
-            self._guard.see_steps([prefix.text for prefix in reply])
+            self._guard.see_brief([prefix.text for prefix in reply])
         return [answer]
 
     # Everything below runs on the event loop.
