@@ -209,20 +209,22 @@ class SearchLM(LM):
         """
         questions = questions_of(requests, self._verifier is not None, default_limit(self._base))
         answers: dict[tuple[str, str], Answer] = {}
+        unanswered = Unanswered()
         with ExitStack() as stack:
             journals = self._open_journals(list(questions.values()), stack)
             for key, question in questions.items():
                 journal = journals.get(question.task)
                 if journal is not None and question.problem.uid in journal.records:
+                    unanswered.see(journal.records[question.problem.uid])
                     answers[key] = self._answer(journal.records[question.problem.uid])
             missing = [question for key, question in questions.items() if key not in answers]
-            unanswered = Unanswered()
             for question, record in self._search_all(missing, len(answers), disable_tqdm):
                 if question.task in journals:
                     journals[question.task].append(record)
                 unanswered.see(record)
                 answers[question.key] = self._answer(record)
                 self.cache_hook.add_partial("generate_until", question.arguments, answers[question.key])
+        if self.world_size == 1:  # the share of one rank may be small, and say nothing of the task
             unanswered.close()
         return [answers[question_of(request).key] for request in requests]
 

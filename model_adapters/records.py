@@ -26,7 +26,7 @@ _QUESTION_FIELDS = ("problem", "question")  # as MATH and GSM8K call it
 _OTHER_PARTS = {"body", "options", "choices", "passage", "context"}  # without these such a field is half a question
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
-_PLAIN = 256  # solutions without a single answer, after which one needn't wait for more to say so
+_PLAIN = (8, 256)  # problems and solutions without a single answer, after which one needn't wait for more to say so
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +195,8 @@ class Unanswered:
     """Warns, once a task, where no solution at all states an answer: votes count nothing then, and all is wrong."""
 
     def __init__(self) -> None:
-        self._without: Counter[str] = Counter()
+        self._problems: Counter[str] = Counter()  # without an answer, by task
+        self._solutions: Counter[str] = Counter()
         self._settled: set[str] = set()
 
     def see(self, record: Record) -> None:
@@ -205,13 +206,15 @@ class Unanswered:
         if any(candidate.answer is not None for candidate in record.candidates):
             self._settled.add(record.task)
             return
-        self._without[record.task] += len(record.candidates)
-        if self._without[record.task] >= _PLAIN:
+        self._problems[record.task] += 1
+        self._solutions[record.task] += len(record.candidates)
+        problems, solutions = _PLAIN
+        if self._problems[record.task] >= problems and self._solutions[record.task] >= solutions:
             self._warn(record.task)
 
     def close(self) -> None:
         """Says it of the tasks that were too small to have it said on the way."""
-        for task in self._without:
+        for task in self._problems:
             if task not in self._settled:
                 self._warn(task)
 
@@ -220,7 +223,7 @@ class Unanswered:
         log.warning(
             "tts-eval: none of %d solutions of task %s states an answer, so there is nothing to vote on, and tts-eval "
             "select will find them wrong: %s",
-            self._without[task],
+            self._solutions[task],
             task,
             FIND_ANSWERS,
         )

@@ -306,6 +306,15 @@ def test_the_run_s_own_selection_counts_for_a_task_that_is_not_ours(tmp_path: Pa
     assert row["selection"] == "majority" and row["accuracy"].startswith("100.0 ")
 
 
+def test_a_part_of_an_imported_journal_that_cant_be_graded_is_left_out_alone(tmp_path: Path, run: Command) -> None:
+    prose = record("b", "x", None, task="prose")
+    prose = replace(prose, candidates=tuple(replace(candidate, answer=None) for candidate in prose.candidates))
+    write(tmp_path / "candidates_both_1.jsonl", record("a", "11", None), prose)
+    status, out, err = run(tmp_path)
+    (row,) = cells(out)
+    assert status == 0 and row["accuracy"].startswith("100.0 ") and "no solution of prose states an answer" in err
+
+
 def test_prose_is_not_graded(tmp_path: Path, run: Command) -> None:
     results(tmp_path, {"ifeval": {"sample_len": 1, "prompt_level_strict_acc,none": 1.0}}, ours())
     of_run = {"task": "ifeval", **{key: value for key, value in ours().items() if key != "usage"}}

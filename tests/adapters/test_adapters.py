@@ -55,10 +55,19 @@ class Prose(DummyLM):
         return [f"It depends {'very ' * (self.said + i)}much." for i in range(len(requests))]
 
 
+class Mixed(Numbers):
+    """Answers no question why."""
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        texts = super().generate_until(requests)
+        return ["It depends." if asked.args[0] == "Why?" else text for asked, text in zip(requests, texts, strict=True)]
+
+
 @pytest.fixture(autouse=True, scope="module")
 def bases() -> None:
     model_registry.register("test-numbers", target=Numbers)
     model_registry.register("test-prose", target=Prose)
+    model_registry.register("test-mixed", target=Mixed)
 
 
 class SealedDoc(Mapping[str, Any]):
@@ -148,6 +157,20 @@ def test_solutions_without_any_answer_are_warned_of_once_a_task(
     best_of_n().generate_until([request("a", "u1")])
     (warning,) = [text for text in caplog.messages if "states an answer" in text]
     assert warning.startswith(f"tts-eval: none of {solutions} solutions of task prose states an answer")
+
+
+def test_what_the_journal_holds_counts_for_that_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asked = [request("Why?", "p0", "prose"), request("a", "p1", "prose")]
+    prose = {"base": "test-prose", "journal": str(tmp_path / "prose.jsonl")}
+    for _ in range(2):
+        best_of_n(**prose).generate_until(asked[:1])
+    assert sum("states an answer" in text for text in caplog.messages) == 2
+    caplog.clear()
+    mixed = {"base": "test-mixed", "journal": str(tmp_path / "mixed.jsonl")}
+    best_of_n(**mixed).generate_until(asked[1:])
+    best_of_n(**mixed).generate_until(asked)
+    assert len(read_journal(tmp_path / "mixed.jsonl")[1]) == 2
+    assert not any("states an answer" in text for text in caplog.messages)
 
 
 def test_an_answer_survives_pickling_and_is_json() -> None:

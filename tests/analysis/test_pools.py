@@ -242,7 +242,7 @@ def test_several_right_answers_and_choices(
 
 def test_samples_without_any_answer_are_spoken_of(tmp_path: Path) -> None:
     _, notes = load_pools([write(tmp_path / "j.jsonl", record("a", "--"), record("b", "-"))], Equality())
-    assert len(notes) == 1 and notes[0].startswith("toy: no solution states an answer")
+    assert len(notes) == 1 and notes[0].startswith("toy, answer_fallback None: no solution states an answer")
     assert load_pools([write(tmp_path / "j.jsonl", record("a", "--"), record("b", "1"))], Equality())[1] == []
 
 

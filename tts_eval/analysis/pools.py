@@ -186,18 +186,13 @@ def load_pools(
     if not records:
         raise TtsEvalError(
             f"no gold answer for any problem of {', '.join(sorted(lacking))}; run lm_eval again with "
-            "--log_samples and the same --output_path, or put `gold` in the journal's lines"
+            "--log_samples and the same --output_path (if the task has any), or put `gold` in the journal's lines"
         )
     notes += [f"{task}: {len(uids)} problems without a gold answer are left out" for task, uids in lacking.items()]
     if repeated:
         notes.append(f"{repeated} problems occur again with the same strategy and seed; the newest journal counts")
     sets = _build(records, grader)
-    answered = {s.task for s in sets if any(c.answer is not None for pool in s.pools for c in pool.candidates)}
-    notes += [
-        f"{task}: no solution states an answer, so all count as wrong; {FIND_ANSWERS}"
-        for task in sorted({s.task for s in sets} - answered)
-    ]
-    return sets, notes
+    return sets, notes + _unanswered(sets)
 
 
 def _graded_records(
@@ -265,6 +260,19 @@ def _build(records: Mapping[_Key, Mapping[tuple[str, int], _Graded]], grader: Gr
         of_run.append({name: first.run[name] for name in _PROMPTS if name in first.run})
         sets.append(PoolSet(key.task, label, key.budget, independent, pools, first.record.strategy, *of_run))
     return sorted(sets, key=lambda s: (s.task, s.strategy, s.budget))
+
+
+def _unanswered(sets: Iterable[PoolSet]) -> list[str]:
+    """Notes on tasks of which no solution, with the same way to find answers, states one."""
+    answers: dict[tuple[str, str], bool] = defaultdict(bool)
+    for one in sets:
+        found = any(candidate.answer is not None for pool in one.pools for candidate in pool.candidates)
+        answers[one.task, str(one.parameters.get("answer_fallback"))] |= found
+    return [
+        f"{task}, answer_fallback {fallback}: no solution states an answer, so all count as wrong; {FIND_ANSWERS}"
+        for (task, fallback), found in sorted(answers.items())
+        if not found
+    ]
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:

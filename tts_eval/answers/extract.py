@@ -22,7 +22,10 @@ _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 _NUMBER = re.compile(r"(?:(?<![\w)\]}])-)?\$?(\d[\d,]*(?:\.\d+)?|\.\d+)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
-FIND_ANSWERS = "sample with answer_fallback=answer_is, last_number or text, or with a prompt that asks for \\boxed{}"
+FIND_ANSWERS = (
+    "give answer_fallback=answer_is, last_number or text to a new run (tts-eval import has it as an option), or ask "
+    "for \\boxed{} in the prompt"
+)
 """What mends solutions of which none states an answer."""
 
 

@@ -104,7 +104,11 @@ def _imported(path: Path) -> tuple[list[Run], list[str]]:
         groups[record.task, json.dumps(record.strategy, sort_keys=True), record.budget, record.seed].append(record)
     runs, notes = [], []
     for (task, _, budget, seed), of_group in groups.items():
-        graded = grade(of_group, path)
+        try:
+            graded = grade(of_group, path)
+        except TtsEvalError as error:
+            notes.append(f"left out: {error}")
+            continue
         if graded.n < len(of_group):
             notes.append(f"left out: {path}: {len(of_group) - graded.n} problems of {task} without a gold answer")
         of_run_alone = Run(

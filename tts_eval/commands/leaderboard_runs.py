@@ -90,7 +90,9 @@ def grade(
         selections.add(_called(choice.selection, None if choice.scores is None else choice.aggregation))
         usage += record.usage
     if not correct:
-        raise TtsEvalError(f"{path}: no gold answer for any of its problems; run lm_eval again with --log_samples")
+        raise TtsEvalError(
+            f"{path}: no gold answer for any of its problems; if the task has any, run lm_eval again with --log_samples"
+        )
     if not any(candidate.answer is not None for record in records for candidate in record.candidates):
         raise TtsEvalError(f"{path}: no solution of {records[0].task} states an answer; {FIND_ANSWERS}")
     return Graded(len(correct), sum(correct) / len(correct), " or ".join(sorted(selections)), usage)

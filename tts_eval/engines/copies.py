@@ -23,7 +23,7 @@ class CopyGuard:
 
     A problem may well have equal samples (an easy one, a low temperature). So answers are held back until one has
     distinct samples, and the run is refused if that many have none; fewer, as at the end of a resumed run, go with a
-    warning. Solutions as short as a bare answer go at once, and it takes many of them.
+    warning. Solutions as short as a bare answer go at once, and it takes many of them for a refusal.
 
     Args:
         temperature: The run's, for the error.
@@ -36,6 +36,7 @@ class CopyGuard:
         self._held: list[Reply] = []
         self._passed = 0  # problems with equal samples whose answers went
         self._equal_brief = 0  # requests
+        self._warned = False
 
     def admit(
         self, replies: Sequence[Reply], groups: Sequence[Sequence[str]], *, sampled: bool, waiting: bool
@@ -56,9 +57,13 @@ class CopyGuard:
         for reply, texts in zip(replies, groups, strict=True):
             if self._proven or not sampled or len(texts[0]) >= _BRIEF:
                 self._held.append(reply)
-            else:
+                continue
+            released.append(reply)
+            if len(texts) > 1:
                 self.see_brief(texts)
-                released.append(reply)
+        if released and not waiting and not self._warned:
+            log.warning("tts-eval: %s", self._refusal("so far", " (answers as short as these may be equal by chance)"))
+            self._warned = True
         if self._held and sampled and not self._proven:
             equal = self._passed + len(self._held)
             if equal < _PROOF and waiting:
@@ -81,11 +86,12 @@ class CopyGuard:
         self._proven = self._proven or len(set(texts)) > 1
         self._equal_brief += 1
         if not self._proven and self._equal_brief >= _BRIEF_PROOF:
-            raise self._refusal(f"{self._equal_brief} times in a row")
+            copies = "; the journal may hold some: delete it before you run again"
+            raise self._refusal(f"{self._equal_brief} times in a row", copies)
 
-    def _refusal(self, how_often: str) -> TtsEvalError:
+    def _refusal(self, how_often: str, besides: str = "") -> TtsEvalError:
         return TtsEvalError(
             f"all samples of a problem came back equal, {how_often}, at temperature {self._temperature:g}: the server "
             "or model ignores the temperature, or uses one seed for all. Let it sample (and honour a request's own "
-            "seed), or ask for temperature=0,budget=1"
+            f"seed), or ask for temperature=0,budget=1{besides}"
         )

@@ -127,7 +127,8 @@ class ServerEngine:
             return self._guard.admit([answer], [texts], sampled=sampled, waiting=waiting)
         if sampled and len(job.request.prefixes) == 1:
             self._guard.see_brief([prefix.text for prefix in reply])
-        return [answer]
+        # Nothing else may come that would let go what is held back.
+        return [answer, *self._guard.admit([], [], sampled=True, waiting=waiting)]
 
     # Everything below runs on the event loop.
 
