@@ -229,7 +229,7 @@ def test_a_task_without_a_scoring_of_its_own_is_graded_by_lm_eval(run: Callable[
 
 
 # One of each kind of lm-eval's own: filters that see the text, several right answers, a choice by its number, a letter,
-# a `process_results`, and none. Each with two documents, of which the server solves one.
+# a `process_results`, and none.
 FOREIGN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gsm8k/gsm8k.yaml": (
         {"question": "Ann has 3 pens and buys 4. SAY 7", "answer": "3+4=<<3+4=7>>7\n#### 7"},

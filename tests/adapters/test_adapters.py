@@ -28,7 +28,7 @@ from tts_eval.types import TtsEvalError
 
 
 class Numbers(DummyLM):
-    """Answers with a number that depends on the prompt and on how often it was asked."""
+    """Answers with a number that depends on the prompt and on how often it was asked; a question why, with none."""
 
     def __init__(self, **_: Any) -> None:
         super().__init__()
@@ -39,35 +39,14 @@ class Numbers(DummyLM):
         for request in requests:
             prompt = request.args[0]
             self.asked[prompt] = self.asked.get(prompt, 0) + 1
-            texts.append(f"So it is \\boxed{{{[7, 3, 7, 5][self.asked[prompt] % 4]}}}")
+            number = f"So it is \\boxed{{{[7, 3, 7, 5][self.asked[prompt] % 4]}}}"
+            texts.append(f"It depends{', very' * self.asked[prompt]}." if prompt.startswith("Why?") else number)
         return texts
 
 
-class Prose(DummyLM):
-    """Never says a number."""
-
-    def __init__(self, **_: Any) -> None:
-        super().__init__()
-        self.said = 0
-
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        self.said += len(requests)
-        return [f"It depends {'very ' * (self.said + i)}much." for i in range(len(requests))]
-
-
-class Mixed(Numbers):
-    """Answers no question why."""
-
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        texts = super().generate_until(requests)
-        return ["It depends." if asked.args[0] == "Why?" else text for asked, text in zip(requests, texts, strict=True)]
-
-
 @pytest.fixture(autouse=True, scope="module")
-def bases() -> None:
+def numbers() -> None:
     model_registry.register("test-numbers", target=Numbers)
-    model_registry.register("test-prose", target=Prose)
-    model_registry.register("test-mixed", target=Mixed)
 
 
 class SealedDoc(Mapping[str, Any]):
@@ -153,7 +132,7 @@ def test_solutions_without_any_answer_are_warned_of_once_a_task(
 ) -> None:
     """At the end, or as soon as it is plain."""
     prose = [request(f"Why? {i}", f"p{i}", "prose") for i in range(problems)]
-    best_of_n(base="test-prose", budget=budget).generate_until(prose)
+    best_of_n(budget=budget).generate_until(prose)
     best_of_n().generate_until([request("a", "u1")])
     (warning,) = [text for text in caplog.messages if "states an answer" in text]
     assert warning.startswith(f"tts-eval: none of {solutions} solutions of task prose states an answer")
@@ -161,14 +140,12 @@ def test_solutions_without_any_answer_are_warned_of_once_a_task(
 
 def test_what_the_journal_holds_counts_for_that_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     asked = [request("Why?", "p0", "prose"), request("a", "p1", "prose")]
-    prose = {"base": "test-prose", "journal": str(tmp_path / "prose.jsonl")}
     for _ in range(2):
-        best_of_n(**prose).generate_until(asked[:1])
+        best_of_n(journal=str(tmp_path / "prose.jsonl")).generate_until(asked[:1])
     assert sum("states an answer" in text for text in caplog.messages) == 2
     caplog.clear()
-    mixed = {"base": "test-mixed", "journal": str(tmp_path / "mixed.jsonl")}
-    best_of_n(**mixed).generate_until(asked[1:])
-    best_of_n(**mixed).generate_until(asked)
+    for some in (asked[1:], asked):
+        best_of_n(journal=str(tmp_path / "mixed.jsonl")).generate_until(some)
     assert len(read_journal(tmp_path / "mixed.jsonl")[1]) == 2
     assert not any("states an answer" in text for text in caplog.messages)
 

@@ -34,10 +34,9 @@ def test_what_is_held_back_goes_with_a_warning_when_nothing_else_comes(caplog: p
 def test_short_answers_go_at_once_with_one_warning_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
     guard = CopyGuard(0.8, constant=False)
     for ticket in range(5):
-        waiting = ticket < 3
-        assert guard.admit([reply(ticket)], [["7", "7"]], sampled=True, waiting=waiting) == [reply(ticket)]
-        assert waiting <= (not caplog.messages)
-    assert len(caplog.messages) == 1 and "may be equal by chance" in caplog.text
+        assert guard.admit([reply(ticket)], [["7", "7"]], sampled=True, waiting=ticket < 3) == [reply(ticket)]
+        assert len(caplog.messages) == (ticket >= 3)
+    assert "may be equal by chance" in caplog.text
 
 
 def test_single_samples_say_nothing() -> None:

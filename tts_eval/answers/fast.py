@@ -23,7 +23,7 @@ _BASED = re.compile(r"\(?(-?[0-9a-z.]+)\)?_(?:\{(\d+)\}|(\d+))")
 _DIGITS = re.compile(r"-?[0-9a-z.]*\d[0-9a-z.]*")
 _GROUP = re.compile(r"(\\\{|[(\[])(?:[^(){}\[\],]|\{[^{}]*\})*,(?:[^(){}\[\]]|\{[^{}]*\})*(\\\}|[)\]])")
 _PROSE = re.compile(r"[a-z]{3,}")
-_WORD = re.compile(r"(?=.*[aeiou])[a-z]{4,}")
+_WORD = re.compile(r"(?=.*[aeiou])[a-z]{4,}")  # `cab` and `lqsx` may be products
 
 # math-verify compares a decimal with an exact value after rounding to 6 places; further apart is unequal there too.
 _FAR = Fraction(1, 10**5)
